@@ -1,0 +1,40 @@
+"""Why a container cannot have its environment. The message is what the pod's owner reads in the pod's events.
+
+Every message says what was asked, what was found and what to do.
+"""
+
+
+class NodeError(Exception):
+    """Anything that stops a Flox container from being created."""
+
+
+class Refused(NodeError):
+    """The pod asks for something that cannot be: a bad annotation, two environments, no environment at all."""
+
+
+class NotSupported(NodeError):
+    """A legal wish that this version does not fulfil."""
+
+
+class BundleInvalid(NodeError):
+    """A `config.json` that is not one."""
+
+
+class RegistryUnavailable(NodeError):
+    """The registry could not be asked, or did not answer in time. Trying again may help."""
+
+
+class RegistryRefused(NodeError):
+    """The registry answered with an error; its sentence is in the message."""
+
+
+class ContentRejected(NodeError):
+    """Bytes that are not what was promised: wrong digest, wrong NAR hash, no trusted signature, bad NAR."""
+
+
+class LinkConflict(NodeError):
+    """Two packages provide the same file at the same priority (FH §6.2)."""
+
+
+class StoreFailed(NodeError):
+    """The node's disk did not do what was asked: full, read-only, or without a needed feature."""
