@@ -1,0 +1,168 @@
+"""FloxHub as git sees it: which commit a branch stands at, and the files of that commit.
+
+An adapter: all that knows dulwich is here, and all of it blocks, so it belongs in a thread.
+Layout of the repositories: FH §1.2; a depth-1 fetch of one branch holds every generation.
+"""
+
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import httpx2
+from dulwich.client import FetchPackResult
+from dulwich.errors import GitProtocolError, NotGitRepository, ObjectFormatException
+from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker, tree_lookup_path
+from dulwich.objects import Blob, Commit, ObjectID
+from dulwich.refs import Ref
+
+from flox_formats.environment import EnvironmentName
+from registry_proxy.errors import EnvironmentUnknown, FloxHubGarbled
+from registry_proxy.floxhub.git_http import Deadline, GitClient
+from registry_proxy.floxhub.pack_bounds import PackRefused, check_pack
+from registry_proxy.floxhub.urls import FloxHubUrls
+
+if TYPE_CHECKING:
+    from dulwich.client import DetermineWantsFunc
+
+MAX_FILE_BYTES = 16 * 1024 * 1024
+_MAX_PACK_BYTES = 64 * 1024 * 1024
+_MAX_UNPACKED_BYTES = 2 * 1024 * 1024 * 1024
+_MAX_OBJECTS = 200_000
+_MAX_REFS_BYTES = 16 * 1024 * 1024
+_HEADS = b"refs/heads/"
+
+# What dulwich's parsers raise on bytes that are not git's; there is no common base.
+_GARBAGE = (
+    GitProtocolError,
+    NotGitRepository,
+    ObjectFormatException,
+    PackRefused,
+    ValueError,
+    AssertionError,
+    LookupError,
+    TypeError,
+    EOFError,
+    zlib.error,
+    struct.error,
+)
+
+
+class FloxHubGit:
+    """Asks one FloxHub. `http` brings the timeouts of single steps; each call brings a deadline for the whole."""
+
+    def __init__(self, urls: FloxHubUrls, http: httpx2.Client) -> None:
+        self._urls, self._http = urls, http
+
+    def branches(self, owner: str, *, deadline: Deadline) -> tuple[str, ...]:
+        """The names of all environments of an owner that FloxHub shows us. Two round trips."""
+        client = self._client(owner, deadline, _MAX_REFS_BYTES)
+        try:
+            refs = client.get_refs("", protocol_version=2, ref_prefix=[Ref(_HEADS)]).refs
+        except _GARBAGE as error:
+            raise self._garbled(owner, error) from error
+        return tuple(sorted(ref[len(_HEADS) :].decode(errors="replace") for ref in refs if ref.startswith(_HEADS)))
+
+    def fetch(self, environment: EnvironmentName, *, known_commit: str | None, folder: Path, deadline: Deadline) -> str:
+        """The commit of the environment's branch; unless it is `known_commit`, its objects are in `folder` afterwards.
+
+        Two round trips for a known commit, three for a new one. `folder` is an empty directory of the caller's, who
+        removes it when this raises EnvironmentUnknown, FloxHubUnavailable or FloxHubGarbled.
+        """
+        branch = Ref(_HEADS + environment.name.encode())
+        client = self._client(environment.owner, deadline, _MAX_PACK_BYTES)
+
+        def wanted(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
+            tip = refs.get(branch)
+            return [] if tip is None or tip.decode() == known_commit else [tip]
+
+        pack_path = folder / "incoming.pack"
+        try:
+            with pack_path.open("xb") as pack:
+                answer = self._fetch_pack(client, branch, wanted, pack)
+            tip = answer.refs.get(branch)
+            if tip is None:
+                raise EnvironmentUnknown(
+                    f"FloxHub at {self._urls.base} has no environment {environment}: check the spelling, which is "
+                    "case-sensitive, and that it was pushed (flox push)"
+                )
+            commit = tip.decode()
+            if commit != known_commit:
+                _keep(pack_path, folder, tip)
+        except _GARBAGE as error:
+            raise self._garbled(environment.owner, error) from error
+        finally:
+            pack_path.unlink(missing_ok=True)
+        return commit
+
+    def _fetch_pack(
+        self, client: GitClient, branch: Ref, wanted: "DetermineWantsFunc", pack: BinaryIO
+    ) -> FetchPackResult:
+        return client.fetch_pack(
+            "",
+            wanted,
+            ObjectStoreGraphWalker([], lambda commit: []),
+            pack.write,
+            depth=1,
+            ref_prefix=[branch],
+            protocol_version=2,
+        )
+
+    def _client(self, owner: str, deadline: Deadline, max_bytes: int) -> GitClient:
+        return GitClient(self._http, self._urls.repository(owner), deadline=deadline, max_bytes=max_bytes)
+
+    def _garbled(self, owner: str, error: Exception) -> FloxHubGarbled:
+        url = self._urls.repository(owner)
+        detail = str(error) or type(error).__name__
+        return FloxHubGarbled(f"FloxHub at {url} answered with something that is not a git repository: {detail[:200]}")
+
+
+class CommitFiles:
+    """The files of one fetched commit, read from the folder that `FloxHubGit.fetch` filled."""
+
+    def __init__(self, folder: Path, commit: str) -> None:
+        self._folder, self._commit = folder, commit
+
+    def read(self, path: str) -> bytes | None:
+        """A file of at most MAX_FILE_BYTES, or None where there is none. Raises FloxHubGarbled on a broken tree."""
+        store = DiskObjectStore(str(self._folder))
+        try:
+            commit = store[ObjectID(self._commit.encode())]
+            if not isinstance(commit, Commit):
+                raise FloxHubGarbled(f"FloxHub's branch stands at {self._commit}, which is no commit")
+            _, sha = tree_lookup_path(store.__getitem__, commit.tree, path.encode())
+            found = store[sha]
+            return found.as_raw_string() if isinstance(found, Blob) else None
+        except KeyError:
+            return None
+        except _GARBAGE as error:
+            raise FloxHubGarbled(f"commit {self._commit} from FloxHub is broken at {path}: {error}") from error
+        finally:
+            store.close()
+
+
+def _keep(pack_path: Path, folder: Path, tip: ObjectID) -> None:
+    """Makes an object store of a pack that was looked through first, and sees that its commit is there."""
+    with pack_path.open("rb") as pack:
+        check_pack(
+            pack,
+            max_objects=_MAX_OBJECTS,
+            max_object_bytes=MAX_FILE_BYTES,
+            max_total_bytes=_MAX_UNPACKED_BYTES,
+        )
+    store = DiskObjectStore.init(str(folder))
+    try:
+        target, commit, abort = store.add_pack()
+        try:
+            with pack_path.open("rb") as pack:
+                for chunk in iter(lambda: pack.read(1 << 20), b""):
+                    target.write(chunk)
+        except BaseException:
+            abort()
+            raise
+        commit()
+        if tip not in store:
+            raise GitProtocolError(f"the pack does not hold the commit {tip.decode()} that was asked for")
+    finally:
+        store.close()

@@ -1,0 +1,144 @@
+"""Git's smart HTTP for dulwich, on httpx2: so that every answer has a deadline, a size bound and an error of ours.
+
+Belongs here: HTTP requests, and what their failures mean. What is asked for is in `git.py`.
+Meaning of the statuses: FH §1.6.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+import httpx2
+from dulwich.client import AbstractHttpGitClient
+
+from registry_proxy.errors import EnvironmentUnknown, FloxHubGarbled, FloxHubUnavailable, RegistryError
+
+if TYPE_CHECKING:
+    from dulwich.client import HTTPResponse
+
+_ADVERTISEMENT = "application/x-git-upload-pack-advertisement"
+_MAX_RETRY_AFTER_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment of the monotonic clock after which nobody waits any longer."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        return cls(time.monotonic() + seconds)
+
+    def left_s(self) -> float:
+        return max(0.0, self.at - time.monotonic())
+
+
+class GitClient(AbstractHttpGitClient):
+    """One conversation with one repository. Blocks: belongs in a thread.
+
+    As far as HTTP goes it raises only errors of ours; what dulwich makes of the bytes is the caller's affair.
+    """
+
+    def __init__(self, http: httpx2.Client, url: str, *, deadline: Deadline, max_bytes: int) -> None:
+        super().__init__(url, thin_packs=False, quiet=True)
+        self._http, self._deadline, self._bytes_left = http, deadline, max_bytes
+
+    def _get_url(self, path: str | bytes) -> str:
+        return urljoin(self._base_url, path if isinstance(path, str) else path.decode())
+
+    def _http_request(
+        self,
+        url: str,
+        headers: dict[str, str] | None = None,
+        data: bytes | Iterator[bytes] | None = None,
+        raise_for_status: bool = True,
+    ) -> "tuple[HTTPResponse, Callable[[int], bytes]]":
+        request = self._http.build_request(
+            "GET" if data is None else "POST", url, headers=headers, content=data, timeout=self._deadline.left_s()
+        )
+        try:
+            response = self._http.send(request, stream=True)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+        _check_status(response, self._base_url)
+        answer = _Answer(response, self._read_some)
+        if data is None and answer.content_type != _ADVERTISEMENT:
+            answer.close()
+            raise FloxHubGarbled(
+                f"{url} answered {answer.content_type or 'without a content type'}, not git's smart protocol: "
+                "is --floxhub-url (or --floxhub-git-url) really a FloxHub?"
+            )
+        return answer, answer.read
+
+    def _read_some(self, chunks: Iterator[bytes]) -> bytes:
+        try:
+            chunk = next(chunks, b"")
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+        self._bytes_left -= len(chunk)
+        if self._bytes_left < 0:
+            raise FloxHubGarbled(f"FloxHub at {self._base_url} sent more than is read for one environment")
+        if not self._deadline.left_s():
+            raise FloxHubUnavailable(f"FloxHub at {self._base_url} was still sending when the time was up")
+        return chunk
+
+    def _unreachable(self, error: httpx2.HTTPError) -> FloxHubUnavailable:
+        slow = isinstance(error, httpx2.TimeoutException)
+        problem = "did not answer in time" if slow else f"cannot be reached: {error or type(error).__name__}"
+        return FloxHubUnavailable(f"FloxHub at {self._base_url} {problem}")
+
+
+class _Answer:
+    """What dulwich wants of a response: exact reads, its type, and where it came from."""
+
+    def __init__(self, response: httpx2.Response, read_some: Callable[[Iterator[bytes]], bytes]) -> None:
+        self._response, self._read_some = response, read_some
+        self._chunks, self._ahead = response.iter_bytes(), b""
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.content_type: str | None = response.headers.get("content-type", "")
+        self.redirect_location = ""
+
+    def geturl(self) -> str:
+        return str(self._response.url)
+
+    def read(self, amt: int | None = None) -> bytes:
+        parts, missing = [], 65536 if amt is None else amt
+        while missing:
+            piece = self._ahead or self._read_some(self._chunks)
+            if not piece:
+                break
+            parts.append(piece[:missing])
+            self._ahead = piece[missing:]
+            missing -= len(parts[-1])
+        return b"".join(parts)
+
+    def close(self) -> None:
+        self._response.close()
+
+
+def _check_status(response: httpx2.Response, url: str) -> None:
+    status = response.status_code
+    if status == 200:
+        return
+    retry_after = response.headers.get("retry-after", "")
+    response.close()
+    raise _error_for(status, url, retry_after)
+
+
+def _error_for(status: int, url: str, retry_after: str) -> RegistryError:
+    if status in (401, 403):
+        return EnvironmentUnknown(
+            f"FloxHub does not show {url} to this registry (HTTP {status}): there is no such owner, or it is private"
+        )
+    if status == 404:
+        return EnvironmentUnknown(f"FloxHub knows no owner at {url}: check the spelling, which is case-sensitive")
+    if status == 429 or status >= 500:
+        error = FloxHubUnavailable(f"FloxHub at {url} answered HTTP {status}")
+        if retry_after.isdecimal():
+            error.retry_after_s = min(int(retry_after), _MAX_RETRY_AFTER_S)
+        return error
+    return FloxHubGarbled(f"FloxHub at {url} answered HTTP {status}, which git's protocol has no place for")
