@@ -4,6 +4,7 @@ Belongs here: bounds, and the shape checks that every document needs. The docume
 """
 
 import json
+import math
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ def read_object(data: bytes, *, what: str, max_bytes: int, error: type[FormatErr
     if len(data) > max_bytes:
         raise error(f"{what}: {len(data)} bytes, more than the {max_bytes} that are read")
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
         if b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is legal JSON and no text
     except RecursionError:
@@ -37,6 +38,14 @@ def read_object(data: bytes, *, what: str, max_bytes: int, error: type[FormatErr
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    """1e999 is legal JSON, and as a float it is infinite: nobody could write it back."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:30]} is too large a number")
+    return number
 
 
 class Fields:
