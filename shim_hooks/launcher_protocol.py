@@ -1,0 +1,97 @@
+"""What launcher and agent say to each other, as the agent reads and writes it.
+
+Belongs here: the wire format, pure. Does not: sockets, and what a request leads to.
+
+One request a connection, over a unix stream socket. A request is a few fields, each ended by a NUL byte (a path may
+hold any other); the end of the stream ends the request, and it is at most `REQUEST_MAX_BYTES` long:
+
+    floxbridge/1  create  <bundle: absolute path>  <container id>  <deadline in ms>
+    floxbridge/1  delete  <container id>
+
+Only `create` is answered: `ok\\n`, or `error <one sentence>\\n` with at most `SENTENCE_MAX_BYTES` of sentence.
+The other side is `launcher/floxbridge_runc.c`.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+REQUEST_MAX_BYTES = 2 * 4096 + 128
+SENTENCE_MAX_BYTES = 4000
+OK = b"ok\n"
+_GREETING = b"floxbridge/1"
+_DEADLINE_MAX_MS = 3_600_000
+_CONTAINER_ID = re.compile(rb"(?!\.{1,2}\Z)[A-Za-z0-9_+,.-]{1,1024}")
+
+
+class RequestInvalid(ValueError):
+    """Bytes that are no request: another version of the launcher, or something else altogether."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRequest:
+    """The container `container_id` is about to be created from `bundle`; nobody waits longer than `deadline_s`."""
+
+    bundle: Path
+    container_id: str
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRequest:
+    """The runtime is about to be told to delete this container. It may refuse, and its bundle outlives this."""
+
+    container_id: str
+
+
+Request = CreateRequest | DeleteRequest
+
+
+def parse_request(data: bytes) -> Request:
+    if len(data) > REQUEST_MAX_BYTES:
+        raise RequestInvalid(f"a request of more than {REQUEST_MAX_BYTES} bytes")
+    *fields, rest = data.split(b"\0")
+    if rest:
+        raise RequestInvalid("a request that was cut off")
+    match fields:
+        case [greeting, *_] if greeting != _GREETING:
+            raise RequestInvalid(
+                f"a request of {greeting[:40]!r} where {_GREETING.decode()} is spoken: build the launcher anew with "
+                "'floxbridge-node build-launcher'"
+            )
+        case [_, b"create", bundle, container_id, deadline_ms]:
+            return CreateRequest(_bundle(bundle), _container_id(container_id), _deadline_s(deadline_ms))
+        case [_, b"delete", container_id]:
+            return DeleteRequest(_container_id(container_id))
+        case _:
+            raise RequestInvalid(f"a request that is none: {data[:100]!r}")
+
+
+def error_reply(sentence: str) -> bytes:
+    """The sentence on one line, without characters that would disturb a terminal, cut to what the launcher reads."""
+    printable = "".join(character if character.isprintable() else " " for character in sentence)
+    line = re.sub(" +", " ", printable).strip() or "the agent failed without saying why"
+    data = line.encode("utf-8", "replace")
+    if len(data) > SENTENCE_MAX_BYTES:
+        data = data[: SENTENCE_MAX_BYTES - 3].decode("utf-8", "ignore").encode() + "…".encode()
+    return b"error " + data + b"\n"
+
+
+def _bundle(field: bytes) -> Path:
+    if not field.startswith(b"/"):
+        raise RequestInvalid(f"a bundle path that is not absolute: {field[:100]!r}")
+    return Path(os.fsdecode(field))
+
+
+def _container_id(field: bytes) -> str:
+    """By runc's own grammar for ids, which makes one safe as the name of a file."""
+    if _CONTAINER_ID.fullmatch(field) is None:
+        raise RequestInvalid(f"a container id that no runtime takes: {field[:100]!r}")
+    return field.decode("ascii")
+
+
+def _deadline_s(field: bytes) -> float:
+    if re.fullmatch(rb"[0-9]{1,7}", field) is None or not 0 < int(field) <= _DEADLINE_MAX_MS:
+        raise RequestInvalid(f"a deadline of {field[:20]!r} ms")
+    return int(field) / 1000

@@ -1,0 +1,351 @@
+"""The launcher, built for real: which verbs it tells the agent, what it passes on, and how it says no."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from shim_hooks.launcher.build import LauncherNotBuilt, build_launcher
+from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, error_reply
+from tests.conftest import needs
+from tests.integration.launcher_rig import Rig, silent_listener
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    needs("cc")
+    output = tmp_path_factory.mktemp("launcher") / "floxbridge-runc"
+    build_launcher(output)
+    return output
+
+
+@pytest.fixture
+def rig(tmp_path: Path, launcher: Path) -> Rig:
+    return Rig(tmp_path, launcher)
+
+
+# ---- which verbs are told ----
+
+GLOBALS = ("--root", "/run/r", "--log", "L", "--log-format", "json")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param((), ("--bundle", "B", "c1"), id="plain"),
+        pytest.param(GLOBALS, ("--bundle", "B", "--pid-file", "P", "c1"), id="as-containerd"),
+        pytest.param(("--root=/r", "--log=L", "--systemd-cgroup"), ("--bundle=B", "--pid-file=P", "c1"), id="equals"),
+        pytest.param(("--debug", "--rootless", "auto"), ("-b", "B", "c1"), id="short"),
+        pytest.param(("-root", "/r", "-debug=true"), ("-bundle", "B", "c1"), id="one-dash"),
+        pytest.param(("--cgroup-manager=disabled",), ("-bB", "c1"), id="crun"),
+        pytest.param(("--cgroup-manager", "systemd"), ("--bund", "B", "c1"), id="crun-abbreviated"),
+        pytest.param(("--newflag",), ("--bundle", "B", "c1"), id="unknown-switch"),
+        pytest.param(("--newflag", "value"), ("--bundle", "B", "c1"), id="unknown-flag-with-value"),
+        pytest.param(("--root", "delete"), ("--bundle", "B", "c1"), id="value-that-is-a-verb"),
+        pytest.param((), ("c1", "--bundle", "B"), id="id-first"),
+        pytest.param((), ("--bundle", "elsewhere", "--bundle", "B", "c1"), id="last-bundle-counts"),
+        pytest.param(("--",), ("--bundle", "B", "--", "c1"), id="double-dash"),
+        pytest.param((), ("--preserve-fds", "3", "--no-pivot", "--bundle", "B", "--new", "x", "c1"), id="other-flags"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["create", "run"])
+def test_create_is_told_before_the_runtime_runs(
+    rig: Rig, before: tuple[str, ...], verb: str, after: tuple[str, ...]
+) -> None:
+    rig.bundle.rename(rig.folder / "B")
+    arguments = [*before, verb, *after]
+    with rig.agent() as agent:
+        outcome = rig.run(*arguments)
+        assert agent.requests(1) == [CreateRequest(rig.folder / "B", "c1", 20.0)]
+    assert outcome.runtime_argv == arguments
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "from the runtime\n", "")
+
+
+@pytest.mark.parametrize("name", ["create", "delete", "--help", "a b\nc\u00fc"])
+def test_a_bundle_may_be_called_anything(rig: Rig, name: str) -> None:
+    bundle = rig.bundle.rename(rig.folder / name)
+    with rig.agent() as agent:
+        assert rig.run("create", "--bundle", f"./{name}", "c1").code == 0
+        assert agent.requests(1) == [CreateRequest(bundle, "c1", 20.0)]
+
+
+def test_the_bundle_is_the_current_directory_by_default(rig: Rig) -> None:
+    with rig.agent() as agent:
+        assert rig.run("create", "c1", cwd=rig.bundle).code == 0
+        assert rig.run("create", "--bundle", "", "c1", cwd=rig.bundle).code == 0
+        assert agent.requests(2) == [CreateRequest(rig.bundle, "c1", 20.0)] * 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("delete", "c1"), id="delete"),
+        pytest.param((*GLOBALS, "delete", "--force", "c1"), id="force"),
+        pytest.param(("--log=L", "delete", "-f", "c1"), id="short-force"),
+    ],
+)
+def test_delete_is_told_and_waits_for_nothing(rig: Rig, arguments: tuple[str, ...]) -> None:
+    with rig.agent(answer=None) as agent:
+        outcome = rig.run(*arguments)
+        assert agent.requests(1) == [DeleteRequest("c1")]
+    assert outcome.code == 0
+    assert outcome.runtime_argv == list(arguments)
+
+
+PASSED_ON = [
+    pytest.param(("exec", "--process", "P", "create"), id="exec"),
+    pytest.param(("--root", "create", "state", "create"), id="words-that-are-no-verb"),
+    pytest.param(("kill", "--all", "c1", "9"), id="kill"),
+    pytest.param(("features",), id="features"),
+    pytest.param(("--version",), id="version"),
+    pytest.param(("create", "--help"), id="help-of-create"),
+    pytest.param((), id="nothing-at-all"),
+    pytest.param(("exec", "c1", "", "a b", "\n", "*"), id="odd-words"),
+    pytest.param(("create",), id="create-without-id"),
+]
+
+
+@pytest.mark.parametrize("arguments", [*PASSED_ON, pytest.param(("delete", "--force", "c1"), id="delete")])
+def test_without_an_agent_all_but_create_pass(rig: Rig, arguments: tuple[str, ...]) -> None:
+    outcome = rig.run(*arguments)
+    assert outcome.runtime_argv == list(arguments) or (not arguments and outcome.runtime_argv == [""])
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "from the runtime\n", "")
+
+
+@pytest.mark.parametrize("arguments", [("state", "c1"), ("delete", "c1")])
+def test_an_agent_that_is_stopped_dead_delays_nothing_but_create(rig: Rig, arguments: tuple[str, ...]) -> None:
+    rig.configure(deadline_ms=3_600_000)
+    with silent_listener(rig.socket):
+        assert rig.run(*arguments).runtime_argv == list(arguments)
+
+
+# ---- how it says no ----
+
+LOGGED = ("--log-format", "json")
+
+
+def test_a_refusal_is_the_last_line_of_the_log(rig: Rig) -> None:
+    sentence = 'environment "acme/web" has a \\ and a ü'
+    rig.log.write_text('{"level":"debug","msg":"before"}\n')
+    with rig.agent(error_reply(sentence)):
+        outcome = rig.run("--log", str(rig.log), *LOGGED, "create", "--bundle", str(rig.bundle), "c1")
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (1, "", sentence + "\n")
+    assert outcome.runtime_argv is None
+    assert list(rig.bundle.iterdir()) == []
+    before, line = rig.logged()
+    assert before["msg"] == "before"
+    assert (line["level"], line["msg"]) == ("error", sentence)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["time"])
+
+
+def test_the_log_is_text_where_runc_is_asked_for_text(rig: Rig) -> None:
+    with rig.agent(error_reply('no "web"')):
+        rig.run(f"--log={rig.log}", "create", "--bundle", str(rig.bundle), "c1")
+    assert re.fullmatch(r'time="[-:0-9TZ]{20}" level=error msg="no \\"web\\""\n', rig.log.read_text())
+
+
+def test_crun_may_log_to_the_journal(rig: Rig) -> None:
+    rig.run("--log=journald:x", "create", "--bundle", str(rig.bundle), "c1")
+    rig.run("--log=file:named", "create", "--bundle", str(rig.bundle), "c1")
+    assert sorted(path.name for path in rig.folder.iterdir() if "named" in path.name or ":" in path.name) == ["named"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        pytest.param(b"error a\tb\x1b[31m\xff\xe2\x82\n", "a b [31m???", id="hostile-bytes"),
+        pytest.param(b"error " + b"x" * 9000 + b"\n", None, id="too-long"),
+        pytest.param(b"", None, id="nothing"),
+        pytest.param(b"ok", None, id="half-an-ok"),
+        pytest.param(b"error cut of", None, id="half-a-sentence"),
+        pytest.param(b"ok\nand more", None, id="more-than-ok"),
+        pytest.param(b"yes\n", None, id="another-language"),
+    ],
+)
+def test_an_answer_that_is_none_fails(rig: Rig, answer: bytes, sentence: str | None) -> None:
+    broke_off = f"floxbridge agent at {rig.socket} broke off without an answer: see 'journalctl -u floxbridge-node'"
+    with rig.agent(answer):
+        outcome = rig.run("--log", str(rig.log), *LOGGED, "create", "--bundle", str(rig.bundle), "c1")
+    assert (outcome.code, outcome.stderr) == (1, (sentence or broke_off) + "\n")
+    assert [line["msg"] for line in rig.logged()] == [sentence or broke_off]
+    assert outcome.runtime_argv is None
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["no-socket", "nobody-listens"])
+def test_an_agent_that_is_away_fails_create_at_once(rig: Rig, stale: bool) -> None:
+    rig.configure(deadline_ms=3_600_000)  # pytest's own limit is shorter
+    if stale:
+        with rig.agent():
+            pass
+    outcome = rig.run("create", "--bundle", str(rig.bundle), "c1")
+    assert outcome.code == 1
+    assert outcome.stderr == (
+        f"floxbridge agent does not answer at {rig.socket}: start it with 'floxbridge-node agent' "
+        "or see 'journalctl -u floxbridge-node'\n"
+    )
+
+
+def test_an_agent_that_hangs_is_given_its_deadline(rig: Rig) -> None:
+    rig.configure(deadline_ms=50)
+    with rig.agent(answer=None):
+        outcome = rig.run("create", "--bundle", str(rig.bundle), "c1")
+    assert "has not answered within 50 ms" in outcome.stderr
+    assert (outcome.code, outcome.runtime_argv) == (1, None)
+
+
+def test_an_agent_whose_queue_is_full_is_given_its_deadline(rig: Rig) -> None:
+    rig.configure(deadline_ms=50)
+    with silent_listener(rig.socket):
+        outcome = rig.run("create", "--bundle", str(rig.bundle), "c1")
+    assert "has not answered within 50 ms" in outcome.stderr
+
+
+def test_a_bundle_that_is_not_there(rig: Rig) -> None:
+    with rig.agent():
+        outcome = rig.run("create", "--bundle", "nowhere", "c1")
+    assert (outcome.code, outcome.stderr) == (1, "floxbridge: bundle nowhere: No such file or directory\n")
+
+
+@pytest.mark.parametrize("flag", [("--config", "other.json"), ("--config=other.json",), ("-f", "other.json")])
+def test_another_config_than_the_bundles_is_refused(rig: Rig, flag: tuple[str, ...]) -> None:
+    with rig.agent():
+        outcome = rig.run("create", *flag, "--bundle", str(rig.bundle), "c1")
+    assert outcome.code == 1
+    assert "--config is not supported" in outcome.stderr
+
+
+# ---- settings ----
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        pytest.param(
+            "colour=red", "no setting is called 'colour'; there are runtime, socket and deadline_ms", id="key"
+        ),
+        pytest.param("deadline_ms=soon", "deadline_ms=soon is not a number from 1 to", id="word"),
+        pytest.param("deadline_ms=0", "deadline_ms=0 is not a number", id="zero"),
+        pytest.param("deadline_ms=1e3", "deadline_ms=1e3 is not a number", id="float"),
+        pytest.param("deadline_ms=99999999999999999999", "is not a number", id="overflow"),
+        pytest.param("socket=agent.sock", "socket=agent.sock is not an absolute path", id="relative-socket"),
+        pytest.param("socket=/" + "s" * 200, "is not an absolute path of at most 107 bytes", id="long-socket"),
+        pytest.param("runtime=bin/runc", "is neither an absolute path nor a bare name", id="relative-runtime"),
+        pytest.param("just words", "want key=value, got 'just words'", id="no-equals"),
+        pytest.param("#" * 5000, "is longer than 4096 bytes or no text", id="long-file"),
+        pytest.param("a\0b", "is longer than 4096 bytes or no text", id="binary"),
+    ],
+)
+def test_bad_settings_stop_create_alone(rig: Rig, line: str, words: str) -> None:
+    rig.configure(line)
+    with rig.agent():
+        outcome = rig.run("create", "--bundle", str(rig.bundle), "c1")
+    assert outcome.code == 1
+    assert outcome.stderr.startswith(f"floxbridge launcher settings: {rig.conf}")
+    assert words in outcome.stderr
+    assert rig.run("--version").code == 0  # by the runtime of the file, or by the default one
+
+
+def test_white_space_and_comments_in_settings(rig: Rig) -> None:
+    rig.configure("", "  # remark", f"\tsocket = {rig.folder}/other.sock \r", "deadline_ms =\t7")
+    assert f"does not answer at {rig.folder}/other.sock:" in rig.run("create", "c1", cwd=rig.bundle).stderr
+
+
+def test_the_callers_environment_changes_nothing(rig: Rig) -> None:
+    rig.configure("runtime=echo")
+    fake = rig.folder / "bin"
+    fake.mkdir()
+    shutil.copy(rig.runtime, fake / "echo")
+    outcome = rig.run("a", "b", env={"PATH": str(fake), "RUNTIME": "x", "FLOXBRIDGE_SOCKET": "y"})
+    assert (outcome.stdout, outcome.runtime_argv) == ("a b\n", None)
+
+
+def test_a_name_of_its_own_or_a_link_changes_nothing(rig: Rig) -> None:
+    """containerd's BinaryName may be a link: the settings lie beside the program that it leads to."""
+    link = rig.folder / "links" / "runc"
+    link.parent.mkdir()
+    link.symlink_to(rig.launcher)
+    done = subprocess.run(["anything", "state"], executable=link, capture_output=True, check=False)
+    assert done.stdout == b"from the runtime\n"
+
+
+def test_it_does_not_run_itself(rig: Rig) -> None:
+    rig.configure(f"runtime={rig.launcher}")
+    outcome = rig.run("state")
+    assert outcome.code == 1
+    assert "is the floxbridge launcher itself: name the real runc or crun" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("runtime", "words"),
+    [
+        pytest.param("/nowhere/runc", "runtime /nowhere/runc cannot be started: No such file", id="path"),
+        pytest.param("no-such-runtime", "there is no runtime 'no-such-runtime' in /usr/local/sbin:", id="name"),
+    ],
+)
+def test_a_runtime_that_is_not_there(rig: Rig, runtime: str, words: str) -> None:
+    rig.configure(f"runtime={runtime}")
+    outcome = rig.run("state")
+    assert outcome.code == 1
+    assert words in outcome.stderr
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_streams_stay_out_of_the_protocol(rig: Rig, closed: str) -> None:
+    with rig.agent(error_reply("no")) as agent:
+        command = f"exec {rig.launcher} --log {rig.log} create --bundle {rig.bundle} c1 {closed}"
+        assert subprocess.run(["sh", "-c", command], check=False, capture_output=True).returncode == 1
+        assert agent.requests(1) == [CreateRequest(rig.bundle, "c1", 20.0)]
+    assert rig.log.read_text().count("\n") == 1
+
+
+# ---- building it ----
+
+
+def test_it_is_static(launcher: Path) -> None:
+    needs("readelf")
+    headers = subprocess.run(["readelf", "-l", launcher], capture_output=True, text=True, check=True).stdout
+    assert "INTERP" not in headers
+
+
+def test_building_replaces_a_launcher_that_runs(launcher: Path, tmp_path: Path) -> None:
+    rig = Rig(tmp_path, launcher)
+    with rig.agent(answer=None) as agent:
+        waiting = subprocess.Popen([rig.launcher, "create", "--bundle", rig.bundle, "c1"])
+        agent.requests(1)
+        build_launcher(rig.launcher)
+        waiting.terminate()
+        waiting.wait()
+    assert rig.run("state").code == 0
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_no_compiler(tmp_path: Path) -> None:
+    with pytest.raises(LauncherNotBuilt, match=r"no C compiler 'no-such-cc'.*install one"):
+        build_launcher(tmp_path / "out" / "launcher", compiler="no-such-cc")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("stderr", "words"),
+    [
+        pytest.param("ld: cannot find -lc: No such file", "no static C library", id="no-static-libc"),
+        pytest.param("something odd", "could not build the launcher: something odd", id="other"),
+        pytest.param("", "it said nothing", id="silent"),
+    ],
+)
+def test_a_compiler_that_fails(tmp_path: Path, stderr: str, words: str) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text(f"#!/bin/sh\necho '{stderr}' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    with pytest.raises(LauncherNotBuilt, match=words):
+        build_launcher(tmp_path / "launcher", compiler=str(compiler))
+    assert not (tmp_path / "launcher").exists()
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    needs("cc")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LauncherNotBuilt, match="cannot be written to"):
+        build_launcher(tmp_path / "file" / "launcher")

@@ -1,0 +1,79 @@
+"""The agent's side of what the launcher says."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shim_hooks.launcher_protocol import (
+    REQUEST_MAX_BYTES,
+    SENTENCE_MAX_BYTES,
+    CreateRequest,
+    DeleteRequest,
+    Request,
+    RequestInvalid,
+    error_reply,
+    parse_request,
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "request_"),
+    [
+        pytest.param(
+            b"floxbridge/1\0create\0/run/b\0c1\x00110000\0", CreateRequest(Path("/run/b"), "c1", 110.0), id="create"
+        ),
+        pytest.param(
+            b"floxbridge/1\0create\0/a\nb \xff\0c\x001\0",
+            CreateRequest(Path("/a\nb \udcff"), "c", 0.001),
+            id="any-path",
+        ),
+        pytest.param(b"floxbridge/1\0delete\0c-1_2.3\0", DeleteRequest("c-1_2.3"), id="delete"),
+    ],
+)
+def test_reads(data: bytes, request_: Request) -> None:
+    assert parse_request(data) == request_
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="http"),
+        pytest.param(b"floxbridge/2\0delete\0c\0", id="other-version"),
+        pytest.param(b"floxbridge/1\0delete\0c", id="cut-off"),
+        pytest.param(b"floxbridge/1\0create\0/b\0c\0", id="too-few-fields"),
+        pytest.param(b"floxbridge/1\0delete\0c\0d\0", id="too-many-fields"),
+        pytest.param(b"floxbridge/1\0create\0b\0c\x001\0", id="relative-bundle"),
+        pytest.param(b"floxbridge/1\0create\0/b\0../x\x001\0", id="id-with-slash"),
+        pytest.param(b"floxbridge/1\0delete\0..\0", id="id-dot-dot"),
+        pytest.param(b"floxbridge/1\0delete\0\0", id="id-empty"),
+        pytest.param(b"floxbridge/1\0create\0/b\0c\x000\0", id="no-time"),
+        pytest.param(b"floxbridge/1\0create\0/b\0c\0-1\0", id="negative-time"),
+        pytest.param(b"floxbridge/1\0create\0/b\0c\x009999999\0", id="too-much-time"),
+        pytest.param(b"floxbridge/1\0delete\0" + b"c" * REQUEST_MAX_BYTES + b"\0", id="too-long"),
+    ],
+)
+def test_refuses(data: bytes) -> None:
+    with pytest.raises(RequestInvalid):
+        parse_request(data)
+
+
+@given(st.binary(max_size=300) | st.binary(max_size=60).map(lambda tail: b"floxbridge/1\0create\0/" + tail))
+def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
+    try:
+        request = parse_request(data)
+    except RequestInvalid:
+        return
+    assert request.container_id
+
+
+@given(st.text(max_size=6000))
+def test_any_sentence_is_one_bounded_line(sentence: str) -> None:
+    reply = error_reply(sentence)
+    assert reply.startswith(b"error ")
+    assert reply.count(b"\n") == 1
+    assert reply.endswith(b"\n")
+    assert len(b"error \n") < len(reply) <= len(b"error \n") + SENTENCE_MAX_BYTES
+    reply.decode("utf-8")
