@@ -14,7 +14,7 @@ from typing import Self
 from flox_formats.environment import MAX_GENERATION
 from flox_formats.errors import FormatError
 from flox_formats.history import LAST_SECOND, SWITCH, Change, HistoryEntry, entry_document, generation_number
-from flox_formats.json_document import Fields, Json, read_object
+from flox_formats.json_document import Fields, Json, read_object, shown
 
 MAX_BYTES = 16 * 1024 * 1024
 
@@ -66,7 +66,7 @@ class Generations:
         version = document.get("version", 1)
         if type(version) is not int or version not in (1, 2):  # True and 1.0 are equal to 1, and not the number 1
             raise MetadataVersionUnsupported(
-                f"{_WHAT}: version {json.dumps(version)[:50]} is not supported, only 1 and 2 are; {_NEWER}"
+                f"{_WHAT}: version {shown(version)} is not supported, only 1 and 2 are; {_NEWER}"
             )
         fields = Fields(document, where=_WHAT, error=GenerationsInvalid)
         return cls._parse_v1(fields) if version == 1 else cls._parse_v2(document, fields)

@@ -48,6 +48,13 @@ def _finite(text: str) -> float:
     return number
 
 
+def shown(value: object) -> str:
+    """A value for an error message, cut short; of an array or an object only that it is one."""
+    return (
+        f"an {'array' if isinstance(value, list) else 'object'}" if isinstance(value, list | dict) else repr(value)[:50]
+    )
+
+
 class Fields:
     """The members of one JSON object, taken with their type; a wrong one is `error`, naming the place.
 
