@@ -75,7 +75,9 @@ def _references(own_name: str, value: str) -> set[str]:
 
 def _circle(waits_for: Mapping[str, set[str]], done: set[str]) -> str:
     """One circle among the variables that could not be put in order, as `a → b → a`."""
-    path = [min(waits_for.keys() - done)]
-    while path[-1] not in path[:-1]:
-        path.append(min(waits_for[path[-1]] - done))
-    return " → ".join(path[path.index(path[-1]) :])[:1000]
+    name = min(waits_for.keys() - done)
+    places: dict[str, int] = {}
+    while name not in places:
+        places[name] = len(places)
+        name = min(waits_for[name] - done)
+    return " → ".join([*list(places)[places[name] :], name])[:1000]
