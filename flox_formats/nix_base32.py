@@ -10,7 +10,7 @@ _VALUES = {character: value for value, character in enumerate(ALPHABET)}
 
 
 class NixBase32Invalid(FormatError):
-    """Text outside the alphabet, or with bits set beyond its last byte."""
+    """Text outside the alphabet, of a length that no bytes have, or with bits set beyond its last byte."""
 
 
 def encode(data: bytes) -> str:
@@ -27,6 +27,8 @@ def decode(text: str) -> bytes:
             raise NixBase32Invalid(f"{character!r} is not a character of Nix's base32")
         number = number << 5 | value
     size = len(text) * 5 // 8
+    if len(text) != (size * 8 + 4) // 5:
+        raise NixBase32Invalid(f"no bytes have a base32 text of {len(text)} characters")
     if number >> (8 * size):
         raise NixBase32Invalid(f"base32 text of {len(text)} characters has bits set beyond its last byte")
     return number.to_bytes(size, "little")

@@ -19,6 +19,12 @@ from flox_formats.errors import FormatError
 _PUBLIC_SIZE = 32
 _SECRET_SIZE = 64  # the seed, then the public key: libsodium's form, which Nix keeps
 _SEED_SIZE = 32
+_PRIME = 2**255 - 19
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER = frozenset(y % _PRIME for y in (0, 1, -1, _ORDER_8, -_ORDER_8))
+"""The y of the eight points whose order divides 8: whoever likes can sign for such a key. One is all zeros, as a
+placeholder in somebody's settings is. libsodium, which Nix verifies with, refuses them too; OpenSSL does not."""
+
 _NAMED = re.compile(r"([!-9;-~]{1,255}):([0-9A-Za-z+/]{1,10000}={0,2})")
 
 
@@ -56,6 +62,8 @@ class PublicKey:
         name, data = _parse(text, what="a public key")
         if len(data) != _PUBLIC_SIZE:
             raise SignatureInvalid(f"public key {name!r}: want {_PUBLIC_SIZE} bytes of ed25519, got {len(data)}")
+        if (int.from_bytes(data, "little") % 2**255) % _PRIME in _SMALL_ORDER:
+            raise SignatureInvalid(f"public key {name!r}: anyone could sign for it; a placeholder?")
         return cls(name, data)
 
     def made(self, signature: Signature, message: bytes) -> bool:
