@@ -1,0 +1,37 @@
+"""Files and folders that are whole or not there: written beside their place, flushed, then renamed into it."""
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replaces `path` at once; its folder must exist. Raises OSError, and then nothing has changed."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with staged.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    except OSError:
+        staged.unlink(missing_ok=True)
+        raise
+    flush_folder(path.parent)
+
+
+def flush_tree(folder: Path) -> None:
+    """Flushes every file and folder below `folder`, which nobody else changes meanwhile."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with (Path(parent) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        flush_folder(Path(parent))
+
+
+def flush_folder(folder: Path) -> None:
+    """Makes the names in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

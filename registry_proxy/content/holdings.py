@@ -1,0 +1,121 @@
+"""What each repository holds: which digests belong to which environment, and where a NAR can be fetched.
+
+The content store knows bytes by digest and nothing else; here is who may ask for them. One record file for each image
+and each closure of an environment, `<root>/<owner>/<name>/<hex digest>.json`; all of it blocks.
+"""
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from flox_formats.digest import Digest
+from flox_formats.environment import EnvironmentName
+from flox_formats.errors import FormatError
+from flox_formats.json_document import Fields, read_object
+from registry_proxy.content.durable import write_whole
+from registry_proxy.errors import StorageFailed
+
+_MAX_RECORD_BYTES = 64 * 1024 * 1024
+_MAX_REMEMBERED = 1_000
+
+
+class RecordInvalid(FormatError):
+    """A record file that this version did not write."""
+
+
+@dataclass(frozen=True, slots=True)
+class NarSource:
+    """`cache` is a binary cache's URL as configured, `url` a path below it; `what` tells a person whose NAR it is."""
+
+    cache: str
+    url: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One digest of a repository. `subject` is set on a referrer, `source` on a NAR."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    subject: Digest | None = None
+    artifact_type: str | None = None
+    source: NarSource | None = None
+
+    def to_json(self) -> dict[str, object]:
+        members: dict[str, object] = {"digest": str(self.digest), "mediaType": self.media_type, "size": self.size}
+        if self.subject is not None:
+            members |= {"subject": str(self.subject), "artifactType": self.artifact_type}
+        if self.source is not None:
+            members |= {"cache": self.source.cache, "url": self.source.url, "what": self.source.what}
+        return members
+
+    @classmethod
+    def read(cls, fields: Fields) -> "Holding":
+        subject, cache = fields.text_or_none("subject"), fields.text_or_none("cache")
+        return cls(
+            digest=Digest.parse(fields.text("digest")),
+            media_type=fields.text("mediaType"),
+            size=fields.integer("size"),
+            subject=Digest.parse(subject) if subject else None,
+            artifact_type=fields.text_or_none("artifactType"),
+            source=NarSource(cache, fields.text("url"), fields.text("what")) if cache else None,
+        )
+
+
+class Holdings:
+    """Memory over disk. Safe for threads."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._lock = root, Lock()
+        self._known: OrderedDict[EnvironmentName, dict[Digest, Holding]] = OrderedDict()
+
+    def of(self, environment: EnvironmentName) -> Mapping[Digest, Holding]:
+        """Everything that the environment's repository holds, as far as it was ever made here."""
+        with self._lock:
+            held = self._known.get(environment)
+            if held is None:
+                held = self._known[environment] = self._load(environment)
+                while len(self._known) > _MAX_REMEMBERED:
+                    self._known.popitem(last=False)
+            self._known.move_to_end(environment)
+            return held
+
+    def add(self, environment: EnvironmentName, record: Digest, holdings: Iterable[Holding]) -> None:
+        """Writes a record, named by its main digest, and remembers it. Raises StorageFailed."""
+        holdings = tuple(holdings)
+        folder = self._folder(environment)
+        text = json.dumps([holding.to_json() for holding in holdings]).encode()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / f"{record.hex}.json", b'{"holdings":' + text + b"}")
+        except OSError as error:
+            raise StorageFailed(f"state at {folder}: {error.strerror}: is the disk full?") from error
+        held = self.of(environment)
+        with self._lock:
+            self._known[environment] = {**held, **{holding.digest: holding for holding in holdings}}
+
+    def _load(self, environment: EnvironmentName) -> dict[Digest, Holding]:
+        held: dict[Digest, Holding] = {}
+        folder = self._folder(environment)
+        if not folder.is_dir():
+            return held
+        for entry in os.scandir(folder):
+            if entry.name.endswith(".json") and not entry.name.startswith("."):
+                with suppress(OSError, FormatError):  # a record can be made again; a broken one is as good as none
+                    held |= {holding.digest: holding for holding in _read_record(Path(entry.path))}
+        return held
+
+    def _folder(self, environment: EnvironmentName) -> Path:
+        return self._root / environment.owner / environment.name
+
+
+def _read_record(path: Path) -> list[Holding]:
+    members = read_object(path.read_bytes(), what=f"record {path}", max_bytes=_MAX_RECORD_BYTES, error=RecordInvalid)
+    return [Holding.read(fields) for fields in Fields(members, where="record", error=RecordInvalid).objects("holdings")]

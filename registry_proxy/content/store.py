@@ -1,0 +1,150 @@
+"""The content store: files by digest, whole or absent, verified while they are written (design 7).
+
+All of it blocks and belongs in a thread. `<root>/sha256/<ab>/<hex>`; staging is swept when the store is opened.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from flox_formats.digest import Digest
+from registry_proxy.content.durable import flush_folder
+from registry_proxy.errors import StorageFailed
+
+
+class DigestMismatch(Exception):
+    """Bytes that are not what their digest promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A file whose bytes were verified when they were written. `size` is bytes."""
+
+    path: Path
+    size: int
+
+
+class ContentStore:
+    """Raises StorageFailed where the disk does not do what is asked."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._staging = root, root / ".staging"
+        try:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            self._staging.mkdir(parents=True)
+        except OSError as error:
+            raise _storage_failed(root, error) from error
+
+    def find(self, digest: Digest) -> StoredBlob | None:
+        path = self._place(digest)
+        try:
+            return StoredBlob(path, path.stat().st_size)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _storage_failed(path, error) from error
+
+    def read(self, digest: Digest) -> bytes | None:
+        """A small blob, whole."""
+        try:
+            return self._place(digest).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _storage_failed(self._place(digest), error) from error
+
+    def keep(self, data: bytes) -> StoredBlob:
+        digest = Digest.of(data)
+        found = self.find(digest)
+        if found is not None:
+            return found
+        staged = self.stage()
+        try:
+            staged.write(data)
+            return staged.commit(digest)
+        finally:
+            staged.discard()
+
+    def stage(self) -> "StagedBlob":
+        """A new blob, to be written, then committed or discarded."""
+        try:
+            return StagedBlob.create(self._staging, self._root)
+        except OSError as error:
+            raise _storage_failed(self._staging, error) from error
+
+    def _place(self, digest: Digest) -> Path:
+        return place(self._root, digest)
+
+
+class StagedBlob:
+    """A blob under way. Not safe for two writers; readers may follow through `open_reader`."""
+
+    def __init__(self, path: Path, handle: int, root: Path) -> None:
+        self._path, self._handle, self._root = path, handle, root
+        self._hash, self._size = hashlib.sha256(), 0
+        self._open = True
+
+    @classmethod
+    def create(cls, staging: Path, root: Path) -> Self:
+        handle, name = tempfile.mkstemp(dir=staging)
+        return cls(Path(name), handle, root)
+
+    def open_reader(self) -> int:
+        """A file descriptor of the same bytes, the caller's to close; it outlives commit and discard."""
+        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def write(self, data: bytes) -> None:
+        self._hash.update(data)
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._handle, view) :]
+        except OSError as error:
+            raise _storage_failed(self._path, error) from error
+        self._size += len(data)
+
+    def commit(self, digest: Digest | None) -> StoredBlob:
+        """Moves the bytes to their place. Raises DigestMismatch unless they are those of `digest`, if that is known."""
+        found = self.digest
+        if digest is not None and found != digest:
+            raise DigestMismatch(f"{self._size} bytes have the digest {found}, promised was {digest}")
+        target = place(self._root, found)
+        try:
+            os.fsync(self._handle)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._path.replace(target)
+            flush_folder(target.parent)
+        except OSError as error:
+            raise _storage_failed(target, error) from error
+        self.discard()
+        return StoredBlob(target, self._size)
+
+    @property
+    def digest(self) -> Digest:
+        """Of what is written so far."""
+        return Digest(self._hash.hexdigest())
+
+    def discard(self) -> None:
+        """Leaves nothing; after a commit it changes nothing."""
+        if self._open:
+            self._open = False
+            os.close(self._handle)
+            self._path.unlink(missing_ok=True)
+
+
+def place(root: Path, digest: Digest) -> Path:
+    return root / "sha256" / digest.hex[:2] / digest.hex
+
+
+def _storage_failed(path: Path, error: OSError) -> StorageFailed:
+    advice = {
+        errno.ENOSPC: "the disk is full: free some room",
+        errno.EROFS: "the file system is read-only",
+        errno.EACCES: "the process may not write there: check the owner of the state directory",
+    }
+    return StorageFailed(f"state at {path}: {advice.get(error.errno or 0, error.strerror)}")

@@ -1,0 +1,54 @@
+"""How content and errors look on the wire: the one place where either becomes a response.
+
+Errors: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
+"""
+
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from registry_proxy.errors import RegistryError
+from registry_proxy.images.content import Content
+
+API_VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
+_WORDS = {400: "BAD_REQUEST", 404: "NOT_FOUND", 405: "UNSUPPORTED"}
+
+
+def answer_content(request: Request, content: Content, more: Mapping[str, str] | None = None) -> Response:
+    """Content with its digest; 304 without a body when the client has it already."""
+    etag = f'"{content.digest}"'
+    headers = {**API_VERSION, "Docker-Content-Digest": str(content.digest), "ETag": etag, **(more or {})}
+    if matches_etag(request, etag):
+        return Response(status_code=304, headers=headers)
+    return Response(content.data, headers=headers, media_type=content.media_type)
+
+
+def matches_etag(request: Request, etag: str) -> bool:
+    asked = request.headers.get("if-none-match", "")
+    return asked == "*" or etag in (part.strip().removeprefix("W/") for part in asked.split(","))
+
+
+def answer_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RegistryError)
+    headers = dict(API_VERSION)
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    return _error(error.status, error.code, str(error), headers)
+
+
+def answer_http_exception(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: a path that is no route, a method that a route lacks."""
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path[:200]}: {error.detail}"
+    return _error(error.status_code, _WORDS.get(error.status_code, "UNKNOWN"), message, dict(API_VERSION))
+
+
+def answer_unforeseen(request: Request, error: Exception) -> Response:
+    """A mistake of ours: the log has the traceback, the client a sentence without details."""
+    return _error(500, "UNKNOWN", "the registry made a mistake; its log says more", dict(API_VERSION))
+
+
+def _error(status: int, code: str, message: str, headers: dict[str, str]) -> Response:
+    return JSONResponse({"errors": [{"code": code, "message": message}]}, status, headers)

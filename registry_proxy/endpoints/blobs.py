@@ -1,0 +1,83 @@
+"""`/v2/<name>/blobs/<digest>`: whole or in part, from disk or from a download that is under way."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from flox_formats.digest import Digest
+from registry_proxy.content.downloads import CHUNK_BYTES, Download
+from registry_proxy.content.store import StoredBlob
+from registry_proxy.endpoints.answers import API_VERSION, answer_content, matches_etag
+from registry_proxy.endpoints.paths import asked_repository
+from registry_proxy.errors import RangeUnsatisfiable
+from registry_proxy.images.reference import EmptyRepository, parse_digest
+from registry_proxy.repositories.empty import EmptyImages
+from registry_proxy.repositories.environments import EnvironmentImages
+
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))")
+_BLOB_TYPE = "application/octet-stream"
+
+
+class Blobs:
+    """GET and HEAD."""
+
+    def __init__(self, empty: EmptyImages, environments: EnvironmentImages) -> None:
+        self._empty, self._environments = empty, environments
+
+    async def __call__(self, request: Request) -> Response:
+        repository = asked_repository(request)
+        digest = parse_digest(request.path_params["digest"])
+        if isinstance(repository, EmptyRepository):
+            return answer_content(request, self._empty.blob(digest))
+        blob = await self._environments.blob(repository.environment, digest)
+        return answer_blob(request, digest, blob)
+
+
+def answer_blob(request: Request, digest: Digest, blob: StoredBlob | Download) -> Response:
+    """Raises RangeUnsatisfiable. A range that is not understood is ignored, as RFC 9110 section 14.2 wants."""
+    etag = f'"{digest}"'
+    headers = {**API_VERSION, "Docker-Content-Digest": str(digest), "ETag": etag, "Accept-Ranges": "bytes"}
+    if matches_etag(request, etag):
+        return Response(status_code=304, headers=headers)
+    span = asked_range(request.headers.get("range", ""), blob.size)
+    start, stop = span or (0, blob.size)
+    headers["Content-Length"] = str(stop - start)
+    if span is not None:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
+    status = 200 if span is None else 206
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=_BLOB_TYPE)
+    chunks = blob.stream(start, stop) if isinstance(blob, Download) else _file_chunks(blob.path, start, stop)
+    return StreamingResponse(chunks, status, headers, media_type=_BLOB_TYPE)
+
+
+def asked_range(header: str, size: int) -> tuple[int, int] | None:
+    """First byte and the byte after the last; None for the whole."""
+    match = _RANGE.fullmatch(header)
+    if match is None:
+        return None
+    first, last, suffix = match.groups()
+    if suffix is not None:
+        start, stop = max(0, size - int(suffix)), size
+    else:
+        start, stop = int(first), min(size, int(last) + 1 if last else size)
+    if first is not None and last is not None and int(last) < int(first):
+        return None
+    if start >= stop:
+        raise RangeUnsatisfiable(f"range {header} lies outside the {size} bytes of the blob")
+    return start, stop
+
+
+async def _file_chunks(path: Path, start: int, stop: int) -> AsyncIterator[bytes]:
+    async with await anyio.open_file(path, "rb") as file:
+        await file.seek(start)
+        while start < stop:
+            chunk = await file.read(min(CHUNK_BYTES, stop - start))
+            if not chunk:
+                return
+            yield chunk
+            start += len(chunk)

@@ -1,0 +1,1 @@
+"""What a repository answers: the domain between the endpoints and FloxHub, images, content and caches."""
