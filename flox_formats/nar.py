@@ -151,7 +151,7 @@ _HEADS = {
 
 
 def _node_pieces(path: Path) -> Iterator[bytes]:
-    """Everything after the magic string. Without recursion: a tree may be deeper than Python's stack."""
+    """Everything after the magic string."""
     directory = os.open(path.parent, _DIRECTORY & ~os.O_NOFOLLOW)
     try:
         name = os.fsencode(path.name)

@@ -12,7 +12,7 @@ from flox_formats.errors import FormatError
 
 MAX_NAME = 255  # bytes; Linux's own limits for names and for symlink targets
 MAX_TARGET = 4095
-MAX_DEPTH = 1024  # directories inside each other
+MAX_DEPTH = 256  # directories inside each other: few enough for whoever walks the tree later, one open file a level
 BUFFER_SIZE = 256 * 1024
 
 
