@@ -1,0 +1,76 @@
+"""The edits that put a container into its environment. Each is pure: specification in, specification out.
+
+Belongs here: what is changed, and in which order. Does not: finding out what to set (`environment/activation.py`), or
+the file (`file.py`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flox_formats.store_path import STORE_DIR
+from shim_hooks.bundle.pinned import MARK, VARIABLE_PREFIX, PinnedGeneration
+from shim_hooks.bundle.spec import Mount, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What to put the container into. `store_dir` is the node's folder of store paths."""
+
+    generation: PinnedGeneration
+    store_dir: Path
+    variables: Mapping[str, str]
+    removed_variables: frozenset[str]
+    rootfs_has_tmp: bool
+
+
+def apply_edits(spec: Spec, placement: Placement) -> Spec:
+    """All of `EDITS`, in order. A bundle that bears this placement's mark comes back as it is."""
+    if spec.annotations.get(MARK) == placement.generation.to_mark():
+        return spec
+    for edit in EDITS:
+        spec = edit(spec, placement)
+    return spec
+
+
+def take_our_variables_out(spec: Spec, placement: Placement) -> Spec:
+    """They told the node what the image stands for, and are none of the program's business."""
+    return spec.with_env(entry for entry in spec.env if not entry.startswith(VARIABLE_PREFIX))
+
+
+def mount_the_store(spec: Spec, placement: Placement) -> Spec:
+    """Last, so that no other mount covers it; below it there is none, or the decision would have refused."""
+    options = ("rbind", "rprivate", "ro", "nosuid", "nodev")
+    store = Mount(STORE_DIR, "bind", str(placement.store_dir), options)
+    return spec.without_mount(STORE_DIR).with_mounts(last=[store])
+
+
+def set_environment(spec: Spec, placement: Placement) -> Spec:
+    """What was inherited is kept, unless it is set anew: a variable that stood twice would have two values."""
+    gone = placement.removed_variables
+    kept = [entry for entry in spec.env if _name(entry) not in gone and _name(entry) not in placement.variables]
+    return spec.with_env([*kept, *(f"{name}={value}" for name, value in placement.variables.items())])
+
+
+def provide_tmp(spec: Spec, placement: Placement) -> Spec:
+    """FLOX_ENV_CACHE is /tmp, and many programs expect it. First, so that a volume below it is not covered."""
+    if placement.rootfs_has_tmp or "/tmp" in spec.mount_points:
+        return spec
+    return spec.with_mounts(first=[Mount("/tmp", "tmpfs", "tmpfs", ("nosuid", "nodev", "mode=1777"))])
+
+
+def leave_the_mark(spec: Spec, placement: Placement) -> Spec:
+    return spec.with_annotation(MARK, placement.generation.to_mark())
+
+
+EDITS: tuple[Callable[[Spec, Placement], Spec], ...] = (
+    take_our_variables_out,
+    mount_the_store,
+    set_environment,
+    provide_tmp,
+    leave_the_mark,
+)
+
+
+def _name(entry: str) -> str:
+    return entry.partition("=")[0]

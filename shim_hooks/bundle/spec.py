@@ -1,0 +1,110 @@
+"""A container's runtime specification, the value that `config.json` holds.
+
+Belongs here: the shapes of what we read and write of it. Does not: the file itself (`file.py`), what its annotations
+mean (`annotations.py`), or which changes to make (`edits.py`). Everything that we do not know passes through untouched.
+Source: https://github.com/opencontainers/runtime-spec/blob/main/config.md
+"""
+
+import json
+import posixpath
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from flox_formats.errors import FormatError
+from flox_formats.json_document import Fields, read_object
+from shim_hooks.errors import BundleInvalid
+
+MAX_BYTES = 8 * 1024 * 1024
+
+
+class _NotASpec(FormatError):
+    """What the readers of `flox_formats` raise before it becomes BundleInvalid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mount to add. `options` are those of fstab, as the specification has them."""
+
+    destination: str
+    kind: str
+    source: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """`rootfs` is absolute or relative to the bundle; `env` and `mount_points` are in the specification's order."""
+
+    document: Mapping[str, object]
+    annotations: Mapping[str, str]
+    env: tuple[str, ...]
+    mount_points: tuple[str, ...]
+    rootfs: str
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Raises BundleInvalid for bytes that are no specification of a container that can be run."""
+        try:
+            spec = cls._of(read_object(data, what="config.json", max_bytes=MAX_BYTES, error=_NotASpec))
+            spec.to_bytes()  # what is nested too deeply to be written again is better refused now
+        except _NotASpec as problem:
+            raise BundleInvalid(str(problem)) from problem
+        except RecursionError as problem:
+            raise BundleInvalid("config.json: nested too deeply") from problem
+        return spec
+
+    @classmethod
+    def _of(cls, document: Mapping[str, object]) -> Self:
+        fields = Fields(document, where="config.json", error=_NotASpec)
+        if not fields.has("process"):
+            raise fields.refuse("process", "is missing: there is nothing to run")
+        return cls(
+            document=document,
+            annotations=fields.text_members("annotations"),
+            env=fields.member("process").texts("env"),
+            mount_points=tuple(_normal(mount.text("destination")) for mount in fields.objects("mounts")),
+            rootfs=fields.member("root").text("path"),
+        )
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(self.document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+    def variables(self) -> dict[str, str]:
+        """`process.env` by name; of a name that stands twice the last one counts, as in runc's own look-ups."""
+        pairs = (entry.partition("=") for entry in self.env)
+        return {name: value for name, equals, value in pairs if equals}
+
+    def with_env(self, env: Iterable[str]) -> Self:
+        process = self.document["process"]
+        assert isinstance(process, dict)
+        return self._of({**self.document, "process": {**process, "env": list(env)}})
+
+    def with_mounts(self, *, first: Iterable[Mount] = (), last: Iterable[Mount] = ()) -> Self:
+        """Mounts are made in order: a later one covers earlier ones at and below its destination."""
+        mounts = self.document.get("mounts") or []
+        assert isinstance(mounts, list)
+        return self._of({**self.document, "mounts": [*map(_mount, first), *mounts, *map(_mount, last)]})
+
+    def without_mount(self, destination: str) -> Self:
+        mounts = self.document.get("mounts") or []
+        assert isinstance(mounts, list)
+        kept = [mount for mount, at in zip(mounts, self.mount_points, strict=True) if at != destination]
+        return self if len(kept) == len(mounts) else self._of({**self.document, "mounts": kept})
+
+    def with_annotation(self, name: str, value: str) -> Self:
+        return self._of({**self.document, "annotations": {**self.annotations, name: value}})
+
+
+def _mount(mount: Mount) -> dict[str, object]:
+    return {
+        "destination": mount.destination,
+        "type": mount.kind,
+        "source": mount.source,
+        "options": list(mount.options),
+    }
+
+
+def _normal(destination: str) -> str:
+    """As runtimes take it: from the container's root, whatever it begins with."""
+    return posixpath.normpath("/" + destination.lstrip("/"))

@@ -1,0 +1,126 @@
+"""The edits of a bundle, each on its own and all in order."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flox_formats.digest import Digest
+from flox_formats.environment import EnvironmentName
+from shim_hooks.bundle.edits import (
+    EDITS,
+    Placement,
+    apply_edits,
+    mount_the_store,
+    provide_tmp,
+    set_environment,
+    take_our_variables_out,
+)
+from shim_hooks.bundle.pinned import PinnedGeneration
+from shim_hooks.bundle.spec import Spec
+
+GENERATION = PinnedGeneration(EnvironmentName.parse("acme/web"), 12, Digest.of(b"lock"))
+
+
+def placement(*, has_tmp: bool = True, variables: dict[str, str] | None = None, number: int = 12) -> Placement:
+    return Placement(
+        generation=PinnedGeneration(GENERATION.environment, number, GENERATION.lockfile),
+        store_dir=Path("/var/lib/floxbridge/store"),
+        variables={"PATH": "/e/bin:/bin", "FLOX_ENV": "/e"} if variables is None else variables,
+        removed_variables=frozenset({"FLOX_SHELL"}),
+        rootfs_has_tmp=has_tmp,
+    )
+
+
+def spec(*, env: list[str] | None = None, mounts: list[str] | None = None) -> Spec:
+    document = {
+        "ociVersion": "1.1.0",
+        "process": {"args": ["echoip"], "env": env or []},
+        "root": {"path": "rootfs"},
+        "mounts": [{"destination": place, "type": "bind", "source": "/s"} for place in mounts or []],
+    }
+    return Spec.parse(json.dumps(document).encode())
+
+
+def test_our_variables_are_taken_out() -> None:
+    edited = take_our_variables_out(
+        spec(env=["FLOXBRIDGE_GENERATION=1", "A=FLOXBRIDGE_", "FLOXBRIDGE_X", "FLOXBRIDG=1"]), placement()
+    )
+    assert edited.env == ("A=FLOXBRIDGE_", "FLOXBRIDG=1")
+
+
+def test_the_store_is_mounted_last_and_read_only() -> None:
+    edited = mount_the_store(spec(mounts=["/proc", "/nix"]), placement())
+    assert edited.mount_points == ("/proc", "/nix", "/nix/store")
+    assert edited.document["mounts"][-1] == {  # type: ignore[index]
+        "destination": "/nix/store",
+        "type": "bind",
+        "source": "/var/lib/floxbridge/store",
+        "options": ["rbind", "rprivate", "ro", "nosuid", "nodev"],
+    }
+
+
+def test_the_store_is_mounted_once() -> None:
+    once = mount_the_store(spec(mounts=["/nix/store/", "/nix/store/../store"]), placement())
+    assert once.mount_points == ("/nix/store",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param([], ["PATH=/e/bin:/bin", "FLOX_ENV=/e"], id="nothing"),
+        pytest.param(["HOME=/root", "PATH=/bin"], ["HOME=/root", "PATH=/e/bin:/bin", "FLOX_ENV=/e"], id="replaced"),
+        pytest.param(["PATH=/a", "B=1", "PATH=/b"], ["B=1", "PATH=/e/bin:/bin", "FLOX_ENV=/e"], id="twice"),
+        pytest.param(
+            ["FLOX_SHELL=x", "FLOX_SHELLS=x"], ["FLOX_SHELLS=x", "PATH=/e/bin:/bin", "FLOX_ENV=/e"], id="gone"
+        ),
+        pytest.param(["no equals", "B=a=b"], ["no equals", "B=a=b", "PATH=/e/bin:/bin", "FLOX_ENV=/e"], id="odd"),
+    ],
+)
+def test_variables_are_set_once(before: list[str], after: list[str]) -> None:
+    assert list(set_environment(spec(env=before), placement()).env) == after
+
+
+@pytest.mark.parametrize(
+    ("mounts", "has_tmp", "after"),
+    [
+        pytest.param(["/proc"], True, ["/proc"], id="image-has-it"),
+        pytest.param(["/proc"], False, ["/tmp", "/proc"], id="nobody-has-it"),
+        pytest.param(["/tmp/"], False, ["/tmp"], id="pod-mounts-it"),
+        pytest.param(["/tmp/cache"], False, ["/tmp", "/tmp/cache"], id="pod-mounts-below"),
+    ],
+)
+def test_tmp(mounts: list[str], has_tmp: bool, after: list[str]) -> None:
+    assert list(provide_tmp(spec(mounts=mounts), placement(has_tmp=has_tmp)).mount_points) == after
+
+
+def test_all_of_them() -> None:
+    edited = apply_edits(
+        spec(env=["FLOXBRIDGE_GENERATION=12", "TERM=xterm"], mounts=["/proc"]), placement(has_tmp=False)
+    )
+    assert edited.env == ("TERM=xterm", "PATH=/e/bin:/bin", "FLOX_ENV=/e")
+    assert edited.mount_points == ("/tmp", "/proc", "/nix/store")
+    assert PinnedGeneration.of_mark(edited.annotations) == GENERATION
+    assert edited.document["process"]["args"] == ["echoip"]  # type: ignore[index]
+    assert edited.document["ociVersion"] == "1.1.0"
+
+
+ENV = st.lists(st.sampled_from(["PATH", "FLOX_ENV", "FLOX_SHELL", "FLOXBRIDGE_X", "A"]).map(lambda name: f"{name}=1"))
+MOUNTS = st.lists(st.sampled_from(["/proc", "/nix", "/nix/store", "/tmp", "/tmp/x", "nix/store/"]))
+
+
+@given(ENV, MOUNTS, st.booleans(), st.integers(11, 13))
+def test_a_second_time_changes_nothing(env: list[str], mounts: list[str], has_tmp: bool, number: int) -> None:
+    once = apply_edits(spec(env=env, mounts=mounts), placement(has_tmp=has_tmp))
+    assert apply_edits(once, placement(has_tmp=has_tmp)) == once
+    other = apply_edits(once, placement(has_tmp=has_tmp, number=number))
+    assert (other.env, other.mount_points) == (once.env, once.mount_points)
+
+
+@given(ENV, MOUNTS, st.booleans())
+def test_so_does_each_edit_alone(env: list[str], mounts: list[str], has_tmp: bool) -> None:
+    for edit in EDITS:
+        once = edit(spec(env=env, mounts=mounts), placement(has_tmp=has_tmp))
+        assert edit(once, placement(has_tmp=has_tmp)) == once
