@@ -112,7 +112,3 @@ class StorageFailed(RegistryError):
     """The registry's own disk did not do what was asked."""
 
     status, code = 503, "UNAVAILABLE"
-
-
-class SettingsInvalid(Exception):
-    """A setting that is unknown or outside its range. Ends the command with exit code 2."""

@@ -1,10 +1,11 @@
-"""`/healthz`: the process is up. `/readyz`: a real lookup works. `/metrics`: numbers for Prometheus."""
+"""`/healthz`: the process is up. `/readyz`: a real lookup works."""
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from registry_proxy.repositories.empty import EmptyImages
+from registry_proxy.content.store import ContentStore
+from registry_proxy.images.empty_image import empty_layer
 
 
 async def healthz(request: Request) -> Response:
@@ -12,19 +13,14 @@ async def healthz(request: Request) -> Response:
 
 
 class Readyz:
-    """Ready once the generic image can be served and the state directory was opened, which wiring has done."""
+    """Ready when the content store keeps and finds the layer of every image. Raises StorageFailed otherwise.
 
-    def __init__(self, empty: EmptyImages) -> None:
-        self._empty = empty
+    FloxHub is not asked: a registry that only has last known answers is better than none.
+    """
+
+    def __init__(self, store: ContentStore) -> None:
+        self._store = store
 
     async def __call__(self, request: Request) -> Response:
-        self._empty.manifest("latest")
+        await anyio.to_thread.run_sync(self._store.keep, empty_layer().data)
         return PlainTextResponse("ready\n")
-
-
-class Metrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    async def __call__(self, request: Request) -> Response:
-        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

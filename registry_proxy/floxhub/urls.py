@@ -8,7 +8,7 @@ from typing import Self
 from urllib.parse import SplitResult, quote, urlsplit
 
 from flox_formats.environment import EnvironmentName
-from registry_proxy.errors import SettingsInvalid
+from flox_formats.settings import SettingsInvalid
 
 DEFAULT_BASE_URL = "https://hub.flox.dev"
 

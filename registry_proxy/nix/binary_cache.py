@@ -17,8 +17,9 @@ import httpx2
 
 from flox_formats.errors import FormatError
 from flox_formats.narinfo import MAX_BYTES, NarInfo
+from flox_formats.settings import SettingsInvalid
 from flox_formats.store_path import StorePath
-from registry_proxy.errors import ClosureUnavailable, NixCacheUnavailable, SettingsInvalid
+from registry_proxy.errors import ClosureUnavailable, NixCacheUnavailable
 
 _PIECE_BYTES = 256 * 1024
 _ATTEMPTS = 3

@@ -1,0 +1,108 @@
+"""Settings: one name for a flag, a variable and a key of the YAML file; the flag beats the variable beats the file.
+
+Belongs here: the layers, the readers of single values, the errors. Which settings there are is each program's own
+frozen dataclass, made of `setting(...)` fields. Reading the file from disk and from YAML is the program's, too.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from flox_formats.errors import FormatError
+
+T = TypeVar("T")
+Reader = Callable[[object], Any]
+
+
+class SettingsInvalid(FormatError):
+    """A setting that is unknown, or whose value is not one of its kind. Ends a command with exit code 2."""
+
+
+def setting(default: Any, read: Reader, about: str) -> Any:
+    """A field of a settings class. `read` takes what a flag, a variable (text) or the file (any) gave."""
+    return dataclasses.field(default=default, metadata={"read": read, "about": about})
+
+
+def read_settings(
+    kind: type[T], *, flags: Mapping[str, object], variables: Mapping[str, str], prefix: str, file: Mapping[str, object]
+) -> T:
+    """An instance of `kind`. A flag or variable that is None or absent leaves the word to the next layer.
+
+    Raises SettingsInvalid for a key of the file, or a variable that begins with `prefix`, that is no setting.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    _refuse_unknown([str(key) for key in file], fields, "the configuration file")
+    named = [name.removeprefix(prefix).lower() for name in variables if name.startswith(prefix)]
+    _refuse_unknown(named, fields, f"the environment ({prefix}…)")
+    values = {}
+    for name, field in fields.items():
+        layers = (
+            (f"--{name.replace('_', '-')}", flags.get(name)),
+            (prefix + name.upper(), variables.get(prefix + name.upper())),
+            (f"{name} in the configuration file", file.get(name)),
+        )
+        given = next(((where, value) for where, value in layers if value is not None), None)
+        if given is not None:
+            values[name] = _read(field, *given)
+    return kind(**values)
+
+
+def text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("want a text that is not empty")
+    return value
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """A list; as one text, its members are separated by white space."""
+    if isinstance(value, str):
+        return tuple(value.split())
+    if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
+        raise ValueError("want a list of texts")
+    return tuple(value)
+
+
+def seconds(value: object) -> float:
+    number = _number(value)
+    if not 0 <= number < 1e9:
+        raise ValueError("want seconds, zero or more")
+    return number
+
+
+def count(value: object) -> int:
+    number = _number(value)
+    if number != int(number) or number < 0:
+        raise ValueError("want a whole number, zero or more")
+    return int(number)
+
+
+def flag(value: object) -> bool:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    found = value if isinstance(value, bool) else words.get(str(value).lower())
+    if found is None:
+        raise ValueError("want true or false")
+    return found
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError("want a number")
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"want a number, got {value!r}") from None
+
+
+def _read(field: "dataclasses.Field[Any]", where: str, value: object) -> Any:
+    try:
+        return field.metadata["read"](value)
+    except ValueError as error:
+        raise SettingsInvalid(f"setting {where}: {error}") from error
+
+
+def _refuse_unknown(names: list[str], known: Mapping[str, object], where: str) -> None:
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise SettingsInvalid(
+            f"{where} sets {', '.join(unknown)[:200]}, which is no setting; there are {', '.join(known)}"
+        )

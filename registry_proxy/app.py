@@ -1,0 +1,76 @@
+"""The routes of the registry, and the one place where an error becomes an answer."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
+
+from registry_proxy.content.store import ContentStore
+from registry_proxy.endpoints.answers import API_VERSION, answer_error, answer_http_exception, answer_unforeseen
+from registry_proxy.endpoints.blobs import Blobs
+from registry_proxy.endpoints.health import Readyz, healthz
+from registry_proxy.endpoints.manifests import Manifests
+from registry_proxy.endpoints.referrers import Referrers
+from registry_proxy.endpoints.tags import Tags
+from registry_proxy.errors import MethodUnsupported, RegistryError
+from registry_proxy.repositories.empty import EmptyImages
+from registry_proxy.repositories.environments import EnvironmentImages
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the routes need. `hub` is an embedded FloxHub, served below /git."""
+
+    empty: EmptyImages
+    environments: EnvironmentImages
+    store: ContentStore
+    hub: ASGIApp | None
+
+
+def build_app(parts: Parts) -> Starlette:
+    routes: list[BaseRoute] = [
+        Route("/v2/", _version),
+        _route("/v2/{name:path}/manifests/{reference}", Manifests(parts.empty, parts.environments)),
+        _route("/v2/{name:path}/blobs/{digest}", Blobs(parts.empty, parts.environments)),
+        _route("/v2/{name:path}/tags/list", Tags(parts.environments)),
+        _route("/v2/{name:path}/referrers/{digest}", Referrers(parts.environments)),
+        _route("/v2/{name:path}/blobs/uploads/{rest:path}", _refuse_write),
+        Route("/healthz", healthz),
+        Route("/readyz", Readyz(parts.store)),
+    ]
+    if parts.hub is not None:
+        routes.append(Mount("/", parts.hub))
+    return Starlette(
+        routes=routes,
+        exception_handlers={
+            RegistryError: answer_error,
+            HTTPException: answer_http_exception,
+            Exception: answer_unforeseen,
+        },
+    )
+
+
+def _route(path: str, endpoint: Endpoint) -> Route:
+    async def read_only(request: Request) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            return await _refuse_write(request)
+        return await endpoint(request)
+
+    return Route(path, read_only, methods=["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"])
+
+
+async def _version(request: Request) -> Response:
+    return JSONResponse({}, headers=API_VERSION)
+
+
+async def _refuse_write(request: Request) -> Response:
+    raise MethodUnsupported(
+        f"{request.method} is not supported: this registry is read-only; environments change on FloxHub (flox push)"
+    )

@@ -1,0 +1,54 @@
+"""Every setting of the registry: flag `--resolve-ttl-s`, variable `FLOXBRIDGE_RESOLVE_TTL_S`, key `resolve_ttl_s`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flox_formats.settings import count, flag, seconds, setting, text, texts
+
+PREFIX = "FLOXBRIDGE_"
+
+# FH §7: most packages are in the first cache, Flox's own in the second; the third key signs custom packages.
+_CACHES = ("https://cache.nixos.org", "https://cache.flox.dev")
+_KEYS = (
+    "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=",
+    "flox-cache-public-1:7F4OyH7ZCnFhcze3fJdfyXYLQw/aV7GEed86nQ7IsOs=",
+    "floxhub-1:0QOAlcobcEvq1mqEf4qAYCaWnTTOXpyoRv/PmqfSixM=",
+)
+
+
+def _address(value: object) -> tuple[str, int]:
+    host, colon, port = text(value).rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"want HOST:PORT, got {value!r}")
+    return host.strip("[]"), int(port)
+
+
+def _path(value: object) -> Path:
+    return Path(text(value)).absolute()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Seconds end in `_s`. A list given by flag or variable replaces the default list."""
+
+    listen: tuple[str, int] = setting(("127.0.0.1", 5000), _address, "HOST:PORT to listen on; port 0 takes a free one")
+    state_dir: Path = setting(
+        Path("/var/lib/floxbridge-registry"), _path, "folder for what was fetched and made; can be lost without harm"
+    )
+    floxhub_url: str | None = setting(None, text, "FloxHub's base URL (https://hub.flox.dev); part of every image")
+    floxhub_git_url: str | None = setting(None, text, "where FloxHub's git is, if not where the base URL says")
+    hub_dir: Path | None = setting(None, _path, "serve a FloxHub of one's own from this folder, and ask that")
+    nix_cache: tuple[str, ...] = setting(_CACHES, texts, "binary cache to fetch packages from, in order (repeatable)")
+    trusted_key: tuple[str, ...] = setting(
+        _KEYS, texts, "public key NAME:BASE64 that vouches for packages (repeatable)"
+    )
+    resolve_ttl_s: float = setting(2.0, seconds, "how long the answer which generation is live is good")
+    pinned_ttl_s: float = setting(60.0, seconds, "how long the answer what generation N is is good")
+    missing_ttl_s: float = setting(2.0, seconds, "how long the answer that something does not exist is good")
+    max_stale_s: float | None = setting(None, seconds, "oldest last known answer served while FloxHub is silent")
+    lookup_timeout_s: float = setting(3.0, seconds, "how long a request waits for FloxHub")
+    fetch_timeout_s: float = setting(60.0, seconds, "how long one conversation with FloxHub may take in all")
+    connect_timeout_s: float = setting(2.0, seconds, "how long a connection to FloxHub or a cache may take to open")
+    cache_timeout_s: float = setting(30.0, seconds, "how long a binary cache may be silent")
+    max_questions: int = setting(32, count, "narinfo requests under way at once")
+    access_log: bool = setting(False, flag, "log a line a request")

@@ -1,0 +1,93 @@
+"""Which part gets which: settings are taken apart here, clients are opened here, and nowhere else."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import anyio
+import httpx2
+
+from flox_formats.errors import FormatError
+from flox_formats.settings import SettingsInvalid
+from flox_formats.signature import PublicKey, TrustedKeys
+from registry_proxy.app import Parts
+from registry_proxy.content.downloads import Downloads
+from registry_proxy.content.holdings import Holdings
+from registry_proxy.content.store import ContentStore
+from registry_proxy.floxhub.git import FloxHubGit
+from registry_proxy.floxhub.local_server import serve_hub_app
+from registry_proxy.floxhub.resolver import Freshness, Resolver
+from registry_proxy.floxhub.snapshot import Snapshots
+from registry_proxy.floxhub.urls import DEFAULT_BASE_URL, FloxHubUrls
+from registry_proxy.nix.binary_cache import open_cache
+from registry_proxy.nix.closure_walk import ClosureWalk
+from registry_proxy.repositories.closures import Closures
+from registry_proxy.repositories.empty import EmptyImages
+from registry_proxy.repositories.environments import EnvironmentImages
+from registry_proxy.settings import Settings
+
+_USER_AGENT = "floxbridge"
+_EMBEDDED_BASE_URL = "http://floxhub.localhost"
+"""What images say of an embedded hub: a name that stays, where its port may not."""
+_THREADS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The parts of a running registry, for serving and for `floxbridge resolve`."""
+
+    parts: Parts
+    environments: EnvironmentImages
+    urls: FloxHubUrls
+
+
+def floxhub_urls(settings: Settings, own_url: str | None) -> FloxHubUrls:
+    """`own_url` is where this process serves, for the hub that it embeds. Raises SettingsInvalid."""
+    if settings.hub_dir is None:
+        return FloxHubUrls.parse(settings.floxhub_url or DEFAULT_BASE_URL, settings.floxhub_git_url)
+    if settings.floxhub_git_url is not None:
+        raise SettingsInvalid(
+            "--hub-dir serves FloxHub from a folder, --floxhub-git-url asks another: give one of them"
+        )
+    return FloxHubUrls.parse(settings.floxhub_url or _EMBEDDED_BASE_URL, f"{own_url}/git")
+
+
+def trusted_keys(settings: Settings) -> TrustedKeys:
+    try:
+        return TrustedKeys(PublicKey.parse(key) for key in settings.trusted_key)
+    except FormatError as error:
+        raise SettingsInvalid(f"setting --trusted-key: {error}") from error
+
+
+@contextlib.asynccontextmanager
+async def open_registry(settings: Settings, urls: FloxHubUrls) -> AsyncIterator[Registry]:
+    """Opens the state directory and the clients; closes all of it. Raises SettingsInvalid, StorageFailed."""
+    step = httpx2.Timeout(settings.cache_timeout_s, connect=settings.connect_timeout_s)
+    headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
+    with httpx2.Client(timeout=step, headers=headers) as git_http:
+        async with httpx2.AsyncClient(timeout=step, headers=headers, follow_redirects=True) as cache_http:
+            store = ContentStore(settings.state_dir / "content")
+            holdings = Holdings(settings.state_dir / "repositories")
+            downloads = Downloads(store)
+            threads = anyio.CapacityLimiter(_THREADS)
+            caches = {cache.url: cache for cache in (open_cache(url, cache_http) for url in settings.nix_cache)}
+            walk = ClosureWalk(
+                list(caches.values()), trusted_keys(settings), downloads, max_questions=settings.max_questions
+            )
+            closures = Closures(walk, store, holdings, threads)
+            resolver = Resolver(
+                FloxHubGit(urls, git_http),
+                Snapshots(settings.state_dir / "floxhub"),
+                freshness=Freshness(
+                    settings.resolve_ttl_s, settings.pinned_ttl_s, settings.missing_ttl_s, settings.max_stale_s
+                ),
+                lookup_timeout_s=settings.lookup_timeout_s,
+                fetch_timeout_s=settings.fetch_timeout_s,
+            )
+            environments = EnvironmentImages(resolver, urls, store, holdings, downloads, closures, caches, threads)
+            hub = serve_hub_app(settings.hub_dir) if settings.hub_dir is not None else None
+            try:
+                yield Registry(Parts(EmptyImages(), environments, store, hub), environments, urls)
+            finally:
+                for part in (environments, resolver, closures, downloads):
+                    await part.aclose()
