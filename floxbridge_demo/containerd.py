@@ -8,12 +8,13 @@ import os
 import re
 import shutil
 import subprocess
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from floxbridge_demo.busybox import static_busybox
 from floxbridge_demo.containerd_config import ContainerdPlaces, config_toml, hosts_toml
 from floxbridge_demo.cri import Cri, CriFailed
 from floxbridge_demo.leftovers import CONTAINERD_STATE, RUNC_ROOT
@@ -23,7 +24,6 @@ from floxbridge_demo.workplace import Workplace
 
 _START_S = 30.0
 _QUICK_S = 10.0
-_BUSYBOX = "busybox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,86 +50,87 @@ class ContainerdBinaries:
         return f"containerd {'.'.join(map(str, self.version))}"
 
 
+@dataclass(frozen=True, slots=True)
 class Containerd:
-    """Running from construction to `stop`. Pods go through `cri`."""
+    """A containerd that runs. Pods go through `cri`."""
 
-    def __init__(
-        self, binaries: ContainerdBinaries, workplace: Workplace, *, registry_url: str, launcher: Path
-    ) -> None:
-        self._workplace = workplace
-        self._binaries = binaries
-        home = workplace.folder / "containerd"
-        self.places = ContainerdPlaces(
-            root=home / "root",
-            state=workplace.folder / CONTAINERD_STATE,
-            socket=home / "containerd.sock",
-            opt=home / "opt",
-            certs=home / "certs.d",
-            runc_root=workplace.folder / RUNC_ROOT,
-            snapshotter=_snapshotter(workplace.path("containerd", "probe")),
-        )
-        self._write_configuration(registry_url, launcher)
-        with ExitStack() as undo:
-            self._program = undo.enter_context(self._start())
-            self.cri = undo.enter_context(Cri(self.places.socket))
-            self.version = self._wait_until_up()
-            self._import_sandbox_image()
-            self._undo = undo.pop_all()
-
-    def stop(self) -> None:
-        """Pods first: a containerd that ends leaves its containers running, as it should on a node."""
-        with suppress(CriFailed):  # what cannot be removed here is found again by the workplace's sweep
-            for pod in self.cri.pods():
-                self.cri.remove_pod(pod)
-        self._undo.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
+    binaries: ContainerdBinaries
+    places: ContainerdPlaces
+    program: Program
+    cri: Cri
 
     def ctr(self, *arguments: str) -> str:
-        """containerd's own client, in the namespace of Kubernetes. What it printed."""
-        command = [str(self._binaries.folder / "ctr"), "-a", str(self.places.socket), "-n", "k8s.io", *arguments]
+        """containerd's own client, in the namespace of Kubernetes. Gives what it printed; raises ProgramFailed."""
+        command = [str(self.binaries.folder / "ctr"), "-a", str(self.places.socket), "-n", "k8s.io", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_START_S, check=False)
         if done.returncode != 0:
             raise ProgramFailed(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
-    def _write_configuration(self, registry_url: str, launcher: Path) -> None:
-        hosts = self.places.certs / "docker.io" / "hosts.toml"
-        hosts.parent.mkdir(parents=True)
-        hosts.write_text(hosts_toml(registry_url, upstream=registry_url))
-        config = config_toml(self._binaries.version[0], self.places, sandbox_image=SANDBOX_IMAGE, launcher=launcher)
-        self._config.write_text(config)
 
-    @property
-    def _config(self) -> Path:
-        return self._workplace.path("containerd", "config.toml")
+@contextmanager
+def running_containerd(
+    binaries: ContainerdBinaries, workplace: Workplace, *, registry_url: str, launcher: Path
+) -> Iterator[Containerd]:
+    """A containerd whose docker.io is the registry and whose handler `flox` is the launcher, with no pods in it.
 
-    def _start(self) -> Program:
-        environment = self._workplace.environment()
-        # containerd looks for its shim in PATH before it looks beside itself
-        environment["PATH"] = f"{self._binaries.folder}:{environment.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-        command = [str(self._binaries.folder / "containerd"), "--config", str(self._config)]
-        return Program(
-            "containerd", command, log=self._workplace.path("logs", "containerd.log"), environment=environment
-        )
-
-    def _wait_until_up(self) -> str:
+    Raises BusyboxMissing, ProgramFailed. At the end the pods go first: a containerd that ends leaves them running, as
+    it should on a node.
+    """
+    busybox = static_busybox()
+    places = _places(workplace)
+    _write_configuration(binaries, places, registry_url=registry_url, launcher=launcher)
+    with _started(binaries, places, workplace) as program, Cri(places.socket) as cri:
+        _wait_until_up(program, cri)
+        containerd = Containerd(binaries, places, program, cri)
+        archive = workplace.path("containerd", "sandbox.tar")
+        archive.write_bytes(sandbox_image_archive(busybox))
+        containerd.ctr("images", "import", "--snapshotter", places.snapshotter, str(archive))
         try:
-            return self.cri.version(deadline_s=_START_S)
-        except CriFailed as error:
-            raise ProgramFailed(f"{self._binaries} does not answer: {error}\n{self._program.log_end()}") from error
+            yield containerd
+        finally:
+            with suppress(CriFailed):  # what cannot be removed here is found again by the workplace's sweep
+                for pod in cri.pods():
+                    cri.remove_pod(pod)
 
-    def _import_sandbox_image(self) -> None:
-        busybox = shutil.which(_BUSYBOX)
-        if busybox is None:
-            raise ProgramFailed("busybox is not installed: Debian's busybox-static has it")
-        archive = self._workplace.path("containerd", "sandbox.tar")
-        archive.write_bytes(sandbox_image_archive(Path(busybox)))
-        self.ctr("images", "import", "--snapshotter", self.places.snapshotter, str(archive))
+
+def _places(workplace: Workplace) -> ContainerdPlaces:
+    home = workplace.folder / "containerd"
+    return ContainerdPlaces(
+        root=home / "root",
+        state=workplace.folder / CONTAINERD_STATE,
+        socket=workplace.folder / "containerd.sock",
+        opt=home / "opt",
+        certs=home / "certs.d",
+        runc_root=workplace.folder / RUNC_ROOT,
+        snapshotter=_snapshotter(home / "probe"),
+        config=home / "config.toml",
+    )
+
+
+def _write_configuration(
+    binaries: ContainerdBinaries, places: ContainerdPlaces, *, registry_url: str, launcher: Path
+) -> None:
+    hosts = places.certs / "docker.io" / "hosts.toml"
+    hosts.parent.mkdir(parents=True)
+    hosts.write_text(hosts_toml(registry_url, upstream=registry_url))
+    config = config_toml(binaries.version[0], places, sandbox_image=SANDBOX_IMAGE, launcher=launcher)
+    places.config.write_text(config)
+
+
+def _started(binaries: ContainerdBinaries, places: ContainerdPlaces, workplace: Workplace) -> Program:
+    environment = workplace.environment
+    # containerd looks for its shim in PATH before it looks beside itself
+    environment["PATH"] = f"{binaries.folder}:{environment.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    command = [str(binaries.folder / "containerd"), "--config", str(places.config)]
+    return Program("containerd", command, log=workplace.path("logs", "containerd.log"), environment=environment)
+
+
+def _wait_until_up(program: Program, cri: Cri) -> None:
+    try:
+        cri.version(deadline_s=_START_S)
+    except CriFailed as error:
+        raise ProgramFailed(f"containerd does not answer: {error}\n{program.log_end()}") from error
 
 
 def _snapshotter(probe: Path) -> str:

@@ -32,6 +32,7 @@ class ContainerdPlaces:
     opt: Path
     certs: Path
     runc_root: Path
+    config: Path
     snapshotter: str
 
 

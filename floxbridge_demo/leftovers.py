@@ -20,6 +20,9 @@ _PATIENCE_S = 10.0
 RUNC_ROOT = "runc"
 CONTAINERD_STATE = "containerd-state"
 
+_SHIM_SOCKETS = Path("/run/containerd/s")
+_SHIM_SOCKET = re.compile(rf"unix://({_SHIM_SOCKETS}/[0-9a-f]{{64}})")
+
 
 def sweep(folder: Path, *, mark: str, cgroup: str) -> None:
     """Removes `folder` and all that belongs to it. Safe to repeat, and to go on with where a sweep was killed."""
@@ -79,11 +82,15 @@ def delete_containers(runc_root: Path) -> None:
 
 
 def unlink_shim_sockets(containerd_state: Path) -> None:
-    """containerd puts them in a place that cannot be configured, and writes down where, beside each bundle."""
-    for record in containerd_state.glob("io.containerd.runtime.v2.task/*/*/address"):
-        address = record.read_text().removeprefix("unix://")
-        if Path(address).is_absolute():
+    """containerd puts them in a place that cannot be configured, and writes down where beside each bundle: 1.x in
+    `address`, 2.x in `bootstrap.json`."""
+    tasks = containerd_state / "io.containerd.runtime.v2.task"
+    for record in (*tasks.glob("*/*/address"), *tasks.glob("*/*/bootstrap.json")):
+        for address in _SHIM_SOCKET.findall(record.read_text(errors="replace")):
             Path(address).unlink(missing_ok=True)
+    for folder in (_SHIM_SOCKETS, _SHIM_SOCKETS.parent):  # in use as long as any containerd of the machine is
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def unmount(folder: Path) -> None:
