@@ -1,0 +1,75 @@
+"""The node's disk: files that are whole or absent, trees that are removed, and its errors in words.
+
+Belongs here: what every folder below the state directory needs. What lies in them is the other modules'.
+"""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shim_hooks.errors import StoreFailed
+
+TEMPORARY = "~"
+"""How the name of a file begins that is not whole yet; no name of ours does."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def disk_errors(doing: str, where: Path) -> Iterator[None]:
+    """Turns an OSError into StoreFailed: what was being done (`doing`), where, why it failed, and what helps."""
+    try:
+        yield
+    except OSError as problem:
+        raise StoreFailed(f"{doing}: {_sentence(problem, where)}") from problem
+
+
+def _sentence(problem: OSError, where: Path) -> str:
+    if problem.errno in _FULL:
+        return (
+            f"the disk that holds {where} is full. Free space on it, or give floxbridge-node a larger state directory"
+        )
+    if problem.errno == errno.EROFS:
+        return f"the disk that holds {where} is read-only. Mount it writable, or give another state directory"
+    if problem.errno in (errno.EACCES, errno.EPERM):
+        return f"no permission for {where}. Run floxbridge-node as root, or with a state directory of its own user"
+    return f"{problem.strerror or problem} ({where}). Look at the disk and at the kernel's log"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Puts `data` at `path` in one step that survives a power cut: before it, the old file or none is there."""
+    with disk_errors(f"writing {path.name}", path.parent):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes the names in a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a directory with all that is in it, read-only directories too; a missing one is fine."""
+    for directory, _, _ in os.walk(path):
+        Path(directory).chmod(0o700)
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return

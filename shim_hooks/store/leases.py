@@ -1,0 +1,99 @@
+"""Who uses which store paths: a lease for each container, for as long as its bundle is there.
+
+Belongs here: taking, dropping and listing. Does not: deciding what may go.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from flox_formats.errors import FormatError
+from flox_formats.json_document import Fields, canonical_json, read_object
+from flox_formats.store_path import StorePath, StorePathInvalid
+from shim_hooks.errors import Refused
+from shim_hooks.store.disk import disk_errors, write_whole
+
+_MAX_BYTES = 64 * 1024 * 1024
+_CONTAINER_ID = re.compile(r"[A-Za-z0-9_+.-]{1,200}")  # what runc takes for one, but for its length
+_SUFFIX = ".json"
+
+
+class LeaseInvalid(FormatError):
+    """A file that is no lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    bundle: Path
+    paths: frozenset[StorePath]
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        fields = Fields(
+            read_object(data, what="lease", max_bytes=_MAX_BYTES, error=LeaseInvalid), where="lease", error=LeaseInvalid
+        )
+        try:
+            return cls(Path(fields.text("bundle")), frozenset(map(StorePath.from_base_name, fields.texts("paths"))))
+        except StorePathInvalid as problem:
+            raise LeaseInvalid(f"lease: {problem}") from problem
+
+    def to_bytes(self) -> bytes:
+        return canonical_json({"bundle": str(self.bundle), "paths": sorted(path.base_name for path in self.paths)})
+
+
+class Leases:
+    """`<container id>.json` in `folder`, which is made if it is missing. Its methods block: call them in a thread.
+
+    Raises StoreFailed, and Refused for a container id that is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with disk_errors("preparing the leases", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def take(self, container_id: str, bundle: Path, paths: Iterable[StorePath]) -> None:
+        """Before the container is told that it may use them. Taking a lease again replaces the old one."""
+        write_whole(self._file(container_id), Lease(bundle.absolute(), frozenset(paths)).to_bytes())
+
+    def drop(self, container_id: str) -> None:
+        """A lease that is not there is dropped already."""
+        with disk_errors("dropping a lease", self._folder):
+            self._file(container_id).unlink(missing_ok=True)
+
+    def find(self, container_id: str) -> Lease | None:
+        """None where there is none. Raises LeaseInvalid for a file that is no lease: what it holds is then unknown."""
+        with disk_errors("reading a lease", self._folder):
+            try:
+                return Lease.parse(self._file(container_id).read_bytes())
+            except FileNotFoundError:
+                return None
+
+    def container_ids(self) -> tuple[str, ...]:
+        with disk_errors("listing the leases", self._folder):
+            names = sorted(file.name for file in self._folder.iterdir() if file.name.endswith(_SUFFIX))
+        ids = (name.removesuffix(_SUFFIX) for name in names)
+        return tuple(container_id for container_id in ids if _CONTAINER_ID.fullmatch(container_id))
+
+    def sweep(self) -> tuple[str, ...]:
+        """Drops the leases of containers whose bundle is gone; tells which. One that cannot be read stays."""
+        gone = tuple(container_id for container_id in self.container_ids() if self._bundle_is_gone(container_id))
+        for container_id in gone:
+            self.drop(container_id)
+        return gone
+
+    def _bundle_is_gone(self, container_id: str) -> bool:
+        try:
+            lease = self.find(container_id)
+        except LeaseInvalid:
+            return False
+        return lease is not None and not lease.bundle.exists()
+
+    def _file(self, container_id: str) -> Path:
+        if _CONTAINER_ID.fullmatch(container_id) is None:
+            raise Refused(
+                f"container id {container_id[:100]!r}: want letters, digits, '_', '+', '-' and '.', at most 200 of them"
+            )
+        return self._folder / f"{container_id}{_SUFFIX}"

@@ -1,0 +1,84 @@
+"""The node's store: below `store/` every entry is a complete store path, whatever happened to whoever put it there.
+
+Belongs here: what is there, and how something new comes to be there. Does not: what is in a store path and whether it
+may be trusted (`unpack.py`, `environment/`), nor who uses it (`leases.py`).
+"""
+
+import errno
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from flox_formats.store_path import StorePath
+from shim_hooks.store.closures import ClosureRecords
+from shim_hooks.store.disk import disk_errors
+from shim_hooks.store.group_sync import GroupSync, sync_file_system
+from shim_hooks.store.known_generations import KnownGenerations
+from shim_hooks.store.staging import Staging
+from shim_hooks.store.store_tree import StoreTree
+
+_THERE_ALREADY = {errno.EEXIST, errno.ENOTEMPTY}
+
+
+class NodeStore:
+    """Makes its folders below `root`, sweeping what a crash left. Its methods block: call them in a thread.
+
+    Raises StoreFailed when the disk does not do what it should.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.store_dir = root / "store"
+        """What is mounted at /nix/store."""
+        with disk_errors("preparing the node store", root):
+            self.store_dir.mkdir(parents=True, exist_ok=True)
+            (root / "closures").mkdir(exist_ok=True)
+            (root / "closures" / "known").mkdir(exist_ok=True)
+        self.tree = StoreTree(self.store_dir)
+        self.closures = ClosureRecords(root / "closures")
+        self.known_generations = KnownGenerations(root / "closures" / "known")
+        self._staging = Staging(root / "staging")
+        self._sync = GroupSync(lambda: sync_file_system(self.store_dir))
+
+    def path_of(self, path: StorePath) -> Path:
+        """Where `path` lies on the node, if it is there."""
+        return self.store_dir / path.base_name
+
+    def has(self, path: StorePath) -> bool:
+        return os.path.lexists(self.path_of(path))
+
+    def missing(self, paths: Iterable[StorePath]) -> list[StorePath]:
+        return [path for path in paths if not self.has(path)]
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """An empty directory on the same disk, in which a store path can grow."""
+        return self._staging.place()
+
+    def publish(self, staged: Path, path: StorePath) -> None:
+        """Puts the complete tree `staged`, which lies in a place of `staging`, under its name.
+
+        Its content is on the disk before its name is, so no power cut leaves a name with less behind it. That the name
+        itself may be lost does no harm: the path is fetched again. If another was first, theirs stays.
+        """
+        self._sync()
+        with disk_errors(f"putting {path} into the node store", self.root):
+            try:
+                self._move(staged, path)
+            except PermissionError:
+                if staged.is_symlink() or not staged.is_dir():
+                    raise
+                # Who is not root must be able to write in a directory to move it to another parent.
+                staged.chmod(0o755)
+                self._move(staged, path)
+                self.path_of(path).chmod(0o555)
+
+    def close(self) -> None:
+        self._staging.close()
+
+    def _move(self, staged: Path, path: StorePath) -> None:
+        try:
+            staged.rename(self.path_of(path))
+        except OSError as problem:
+            if problem.errno not in _THERE_ALREADY:
+                raise

@@ -1,0 +1,67 @@
+"""Where things grow until they are whole: `staging/<random>/…`, gone when their maker is done or dead.
+
+Belongs here: making such places and sweeping those of makers that died. A process locks its own place for as long as
+it lives, so the agent and a command run by hand can share a state directory.
+"""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shim_hooks.store.disk import disk_errors, remove_tree
+
+
+class Staging:
+    """Sweeps what the dead have left, then holds a place of its own until `close`. Raises StoreFailed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with disk_errors("preparing the staging area", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            self._own, self._lock = self._new_place()
+
+    @contextmanager
+    def place(self) -> Iterator[Path]:
+        """An empty directory, removed afterwards with what is left in it."""
+        with disk_errors("making room in the staging area", self._folder):
+            place = Path(tempfile.mkdtemp(dir=self._own))
+        try:
+            yield place
+        finally:
+            with disk_errors("clearing the staging area", self._folder):
+                remove_tree(place)
+
+    def close(self) -> None:
+        """After this nothing may use it. What is left in it goes."""
+        if self._lock >= 0:
+            remove_tree(self._own)
+            os.close(self._lock)
+            self._lock = -1
+
+    def _sweep(self) -> None:
+        for left in self._folder.iterdir():
+            try:
+                lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # another process swept it; a stray file is nobody's harm
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove_tree(left)
+            except BlockingIOError:
+                continue  # its maker lives
+            finally:
+                os.close(lock)
+
+    def _new_place(self) -> tuple[Path, int]:
+        """A new directory and the lock on it. One that another process swept before it was locked is made anew."""
+        while True:
+            place = Path(tempfile.mkdtemp(dir=self._folder))
+            lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if place.exists():
+                return place, lock
+            os.close(lock)

@@ -1,0 +1,94 @@
+"""Leases: who uses which store paths."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flox_formats.store_path import StorePath
+from shim_hooks.errors import Refused, StoreFailed
+from shim_hooks.store.leases import Lease, LeaseInvalid, Leases
+
+A, B = StorePath("0" * 32, "a"), StorePath("1" * 32, "b")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    return bundle
+
+
+@pytest.fixture
+def leases(tmp_path: Path) -> Leases:
+    return Leases(tmp_path / "state" / "leases")
+
+
+def test_takes_finds_and_drops(leases: Leases, bundle: Path) -> None:
+    leases.take("c1", bundle, [A, B])
+    assert leases.find("c1") == Lease(bundle, frozenset({A, B}))
+    assert leases.container_ids() == ("c1",)
+    leases.drop("c1")
+    leases.drop("c1")
+    assert leases.find("c1") is None
+    assert leases.container_ids() == ()
+
+
+def test_taking_again_replaces(leases: Leases, bundle: Path) -> None:
+    leases.take("c1", bundle, [A])
+    leases.take("c1", bundle, [B])
+    assert leases.find("c1") == Lease(bundle, frozenset({B}))
+
+
+def test_survives_a_restart(leases: Leases, bundle: Path, tmp_path: Path) -> None:
+    leases.take("c1", bundle, [A])
+    assert Leases(tmp_path / "state" / "leases").find("c1") == Lease(bundle, frozenset({A}))
+
+
+def test_sweeps_those_whose_bundle_is_gone(leases: Leases, bundle: Path, tmp_path: Path) -> None:
+    leases.take("lives", bundle, [A])
+    leases.take("dead", tmp_path / "gone", [A])
+    (tmp_path / "state" / "leases" / "odd.json").write_text("no lease")
+    assert leases.sweep() == ("dead",)
+    assert leases.container_ids() == ("lives", "odd")
+
+
+@pytest.mark.parametrize(
+    "container_id",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("../escape", id="up"),
+        pytest.param("a/b", id="slash"),
+        pytest.param("a\0b", id="nul"),
+        pytest.param("a\n", id="newline"),
+        pytest.param("~a", id="as-a-temporary-file"),
+        pytest.param("x" * 201, id="long"),
+        pytest.param("ü", id="no-ascii"),
+    ],
+)
+def test_refuses_container_ids_that_are_none(leases: Leases, bundle: Path, container_id: str) -> None:
+    with pytest.raises(Refused, match="container id"):
+        leases.take(container_id, bundle, [A])
+    with pytest.raises(Refused, match="container id"):
+        leases.drop(container_id)
+    assert leases.container_ids() == ()
+
+
+@pytest.mark.parametrize("container_id", ["a", "..", "x" * 200, "k8s_web.1+2-3"])
+def test_takes_what_runc_takes(leases: Leases, bundle: Path, container_id: str) -> None:
+    leases.take(container_id, bundle, [A])
+    assert leases.container_ids() == (container_id,)
+
+
+def test_a_disk_that_does_not_do_it(tmp_path: Path) -> None:
+    (tmp_path / "leases").write_text("")
+    with pytest.raises(StoreFailed, match="preparing the leases"):
+        Leases(tmp_path / "leases")
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
+def test_any_bytes_are_a_lease_or_say_why_not(data: bytes) -> None:
+    with suppress(LeaseInvalid):
+        Lease.parse(data)
