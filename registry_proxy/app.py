@@ -43,7 +43,7 @@ def build_app(parts: Parts) -> Starlette:
         _route("/v2/{name:path}/referrers/{digest}", Referrers(parts.environments)),
         _route("/v2/{name:path}/blobs/uploads/{rest:path}", _refuse_write),
         Route("/healthz", healthz),
-        Route("/readyz", Readyz(parts.store)),
+        _route("/readyz", Readyz(parts.store)),
     ]
     if parts.hub is not None:
         routes.append(Mount("/", parts.hub))

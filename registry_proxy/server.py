@@ -26,6 +26,7 @@ async def serve(settings: Settings, log: Log) -> None:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 timeout_graceful_shutdown=_DRAIN_S,
             )
             log.event("listening", url=url, floxhub=urls.base, state_dir=str(settings.state_dir))

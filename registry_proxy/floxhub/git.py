@@ -83,10 +83,7 @@ class FloxHubGit:
                 answer = self._fetch_pack(client, branch, wanted, pack)
             tip = answer.refs.get(branch)
             if tip is None:
-                raise EnvironmentUnknown(
-                    f"FloxHub at {self._urls.base} has no environment {environment}: check the spelling, which is "
-                    "case-sensitive, and that it was pushed (flox push)"
-                )
+                raise EnvironmentUnknown(f"FloxHub at {self._urls.base} has no environment {environment}")
             commit = tip.decode()
             if commit != known_commit:
                 _keep(pack_path, folder, tip)

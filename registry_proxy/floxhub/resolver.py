@@ -9,6 +9,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar, TypeVarTuple, Unpack
@@ -164,10 +165,11 @@ class Resolver:
 
     async def _answer(self, environment: EnvironmentName) -> Snapshot:
         known = self._entry(environment).snapshot
-        try:
-            return await self._fetch(known.environment if known else environment, known)
-        except EnvironmentUnknown as error:
-            return await self._fetch(await self._other_case(environment, error), None)
+        if known is None or known.environment == environment:
+            with suppress(EnvironmentUnknown):
+                return await self._fetch(environment, known)
+        exact = await self._spelled(environment)
+        return await self._fetch(exact, known if known is not None and known.environment == exact else None)
 
     async def _fetch(self, exact: EnvironmentName, known: Snapshot | None) -> Snapshot:
         if known is None:
@@ -189,20 +191,22 @@ class Resolver:
         finally:
             self._snapshots.drop(folder)
 
-    async def _other_case(self, asked: EnvironmentName, unknown: EnvironmentUnknown) -> EnvironmentName:
+    async def _spelled(self, asked: EnvironmentName) -> EnvironmentName:
         """OCI names are lower case and FloxHub's are not (design 4.1): the one branch that differs only by case."""
         deadline = Deadline.after(self._fetch_timeout_s)
         names = await self._in_thread(lambda: self._git.branches(asked.owner, deadline=deadline))
         matches = [name for name in names if name.lower() == asked.name.lower()]
+        if asked.name in matches or len(matches) == 1:
+            return asked if asked.name in matches else EnvironmentName(asked.owner, matches[0])
         if not matches:
-            raise unknown
-        if len(matches) > 1:
-            spelled = " and ".join(f"{asked.owner}/{name}" for name in matches)
-            raise EnvironmentAmbiguous(
-                f"{asked} may mean {spelled}: an image name cannot tell them apart, "
-                "so name the environment with the annotation flox.dev/environment, which is always exact"
+            raise EnvironmentUnknown(
+                f"FloxHub has no environment {asked}: check the spelling, and that it was pushed (flox push)"
             )
-        return EnvironmentName(asked.owner, matches[0])
+        spelled = " and ".join(f"{asked.owner}/{name}" for name in matches)
+        raise EnvironmentAmbiguous(
+            f"{asked} may mean {spelled}: an image name cannot tell them apart, "
+            "so name the environment with the annotation flox.dev/environment, which is always exact"
+        )
 
     async def _remembered(self, environment: EnvironmentName) -> _Known:
         known = self._entry(environment)
