@@ -39,7 +39,8 @@ __all__ = [
 ]
 
 _TIME = (1_000_000_000, 1_000_000_000)  # every file of a store was changed one second after the epoch
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PARENT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC  # the caller's own, which may well be reached by a symlink
+_DIRECTORY = _PARENT | os.O_NOFOLLOW
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -65,7 +66,7 @@ class _NewTree:
 
     def __init__(self, target: Path) -> None:
         self._root = os.fsencode(target.name)
-        self._directory = os.open(target.parent, _DIRECTORY & ~os.O_NOFOLLOW)
+        self._directory = os.open(target.parent, _PARENT)
         self._file = -1
         self._left = 0  # bytes that the open file still wants
 
@@ -152,7 +153,7 @@ _HEADS = {
 
 def _node_pieces(path: Path) -> Iterator[bytes]:
     """Everything after the magic string."""
-    directory = os.open(path.parent, _DIRECTORY & ~os.O_NOFOLLOW)
+    directory = os.open(path.parent, _PARENT)
     try:
         name = os.fsencode(path.name)
         waiting: list[list[bytes]] = []  # for each open directory the names that are still to come, last one first

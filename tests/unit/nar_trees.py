@@ -1,6 +1,12 @@
 """Trees as plain values, and their NARs by the shortest code that makes one: what the real reader and writer face."""
 
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from hypothesis import strategies as st
 
@@ -81,3 +87,15 @@ EXAMPLE: Tree = {
     b"a.b": File(b"1234567"),
     b"a-": File(b"123456789"),
 }
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A new directory, for restoring into; an owner who is not root may not remove what is in a read-only one."""
+    root = Path(tempfile.mkdtemp())
+    try:
+        yield root
+    finally:
+        for directory, _, _ in os.walk(root):
+            Path(directory).chmod(0o700)
+        shutil.rmtree(root)

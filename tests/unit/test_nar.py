@@ -3,7 +3,6 @@ import io
 import os
 import socket
 import stat
-import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterable
 from itertools import cycle
@@ -37,6 +36,7 @@ from tests.unit.nar_trees import (
     nar,
     nested,
     node,
+    scratch,
     string,
     strings,
 )
@@ -88,9 +88,9 @@ def test_restores_and_dumps(tmp_path: Path, tree: Tree) -> None:
 @settings(deadline=None)
 def test_any_tree_restores_and_dumps(tree: Tree) -> None:
     data = nar(tree)
-    with tempfile.TemporaryDirectory() as directory:
-        assert restore(reader(data), Path(directory, "tree")) == len(data)
-        assert dumped(Path(directory, "tree")) == data
+    with scratch() as root:
+        assert restore(reader(data), root / "tree") == len(data)
+        assert dumped(root / "tree") == data
 
 
 @given(st.lists(st.integers(1, 100), min_size=1))
@@ -204,12 +204,12 @@ def test_a_damaged_nar_is_refused_or_another_tree(data: bytes, draw: st.DataObje
     place = draw.draw(st.integers(0, len(data) - 1))
     changed = draw.draw(st.binary(max_size=9))
     damaged = data[:place] + changed + data[place + draw.draw(st.integers(0, 9)) :]
-    with tempfile.TemporaryDirectory() as directory:
+    with scratch() as root:
         try:
-            restore(reader(damaged), Path(directory, "tree"))
+            restore(reader(damaged), root / "tree")
         except NarInvalid:
             return
-        assert dumped(Path(directory, "tree")) == damaged
+        assert dumped(root / "tree") == damaged
 
 
 @given(st.binary(max_size=200))
