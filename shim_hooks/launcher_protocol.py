@@ -22,7 +22,7 @@ SENTENCE_MAX_BYTES = 4000
 OK = b"ok\n"
 _GREETING = b"floxbridge/1"
 _DEADLINE_MAX_MS = 3_600_000
-_CONTAINER_ID = re.compile(rb"(?!\.{1,2}\Z)[A-Za-z0-9_+,.-]{1,1024}")
+_CONTAINER_ID = re.compile(rb"(?!\.{1,2}\Z)[A-Za-z0-9_+.-]{1,200}")
 
 
 class RequestInvalid(ValueError):
@@ -85,7 +85,7 @@ def _bundle(field: bytes) -> Path:
 
 
 def _container_id(field: bytes) -> str:
-    """By runc's own grammar for ids, which makes one safe as the name of a file."""
+    """By runc's own grammar for ids, and of a length that a file can be named by."""
     if _CONTAINER_ID.fullmatch(field) is None:
         raise RequestInvalid(f"a container id that no runtime takes: {field[:100]!r}")
     return field.decode("ascii")

@@ -1,0 +1,163 @@
+"""The agent's unix socket: who may speak, how much, and how it begins and ends.
+
+Belongs here: listening and answering. Does not: what a request leads to (`agent.py`), or its text
+(`launcher_protocol.py`).
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from shim_hooks.errors import NodeError
+from shim_hooks.launcher_protocol import (
+    OK,
+    REQUEST_MAX_BYTES,
+    CreateRequest,
+    DeleteRequest,
+    RequestInvalid,
+    error_reply,
+    parse_request,
+)
+from shim_hooks.log import Log
+
+_BACKLOG = 1024  # containers that a node may start at once, with room to spare
+_REQUEST_DEADLINE_S = 10.0  # a launcher sends its few hundred bytes at once
+_PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+class SocketUnusable(NodeError):
+    """The agent cannot listen where it was told to."""
+
+
+class Answers(Protocol):
+    """Who the requests are for. `create` raises NodeError, whose sentence is the answer."""
+
+    async def create(self, request: CreateRequest) -> None: ...
+
+    def delete(self, request: DeleteRequest) -> None: ...
+
+
+@contextlib.contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    """A socket at `path` that only root can open, in a folder that nobody else can write to.
+
+    A file that a dead agent left is replaced in one step; while another agent lives, SocketUnusable is raised.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_open_folder(path.parent)
+        with _only_agent(path), socket.socket(socket.AF_UNIX) as listener:
+            fresh = path.with_name(path.name + ".new")
+            fresh.unlink(missing_ok=True)
+            listener.bind(str(fresh))
+            fresh.chmod(0o600)
+            listener.listen(_BACKLOG)
+            fresh.replace(path)
+            try:
+                yield listener
+            finally:
+                path.unlink(missing_ok=True)
+    except OSError as problem:
+        raise SocketUnusable(f"the agent cannot listen at {path}: {problem.strerror or problem}") from problem
+
+
+@contextlib.contextmanager
+def _only_agent(path: Path) -> Iterator[None]:
+    """Holds a lock that the kernel lets go of with the process, however it ends."""
+    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SocketUnusable(
+                f"another agent is listening at {path}: stop it first, or use another --socket"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def _refuse_open_folder(folder: Path) -> None:
+    mode = folder.stat().st_mode
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise SocketUnusable(
+            f"{folder} can be written to by others than its owner, who could put an agent of theirs there: "
+            "use a folder of the agent's own for --socket"
+        )
+
+
+class AgentServer:
+    """Answers what comes in at `listener`, from root and from its own user alone."""
+
+    def __init__(self, answers: Answers, log: Log) -> None:
+        self._answers, self._log = answers, log
+        self._under_way = set[asyncio.Task[object]]()
+
+    async def serve(self, listener: socket.socket, stop: asyncio.Event, *, grace_s: float) -> None:
+        """Until `stop`. Requests under way then have `grace_s` to end, and are told so when they do not."""
+        server = await asyncio.start_unix_server(self._connected, sock=listener, backlog=_BACKLOG)
+        async with server:
+            await stop.wait()
+            server.close()
+            if self._under_way:
+                await asyncio.wait(self._under_way, timeout=grace_s)
+            for task in self._under_way:
+                task.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way.add(task)
+        try:
+            reply = await self._reply(reader, writer)
+            if reply is not None:
+                writer.write(reply)
+        except asyncio.CancelledError:
+            writer.write(error_reply("floxbridge agent is being stopped; the container is tried again"))
+            raise
+        finally:
+            self._under_way.discard(task)
+            writer.close()
+
+    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
+        try:
+            async with asyncio.timeout(_REQUEST_DEADLINE_S):
+                data = await _read_to_end(reader)  # all of it: closing with some unread would take the answer with it
+            _refuse_strangers(writer.get_extra_info("socket"))
+            request = parse_request(data)
+            if isinstance(request, DeleteRequest):
+                self._answers.delete(request)
+                return None
+            await self._answers.create(request)
+        except (NodeError, RequestInvalid) as problem:
+            self._log.event("refused", kind=type(problem).__name__, message=str(problem))
+            return error_reply(str(problem))
+        except TimeoutError:
+            return error_reply("floxbridge agent was sent no whole request")
+        except ConnectionError:
+            return None
+        return OK
+
+
+def _refuse_strangers(connection: socket.socket) -> None:
+    _, uid, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    if uid not in (0, os.geteuid()):
+        raise RequestInvalid(f"floxbridge agent answers to root, not to uid {uid}")
+
+
+async def _read_to_end(reader: asyncio.StreamReader) -> bytes:
+    data = b""
+    while len(data) <= REQUEST_MAX_BYTES:
+        more = await reader.read(REQUEST_MAX_BYTES)
+        if not more:
+            break
+        data += more
+    return data
