@@ -146,15 +146,15 @@ def _initialise(environment: EnvironmentName, change: Change) -> NewCommit:
 def _advance(repository: HubRepository, environment: EnvironmentName, step: Next, *, first: NewCommit | None) -> int:
     """Takes the next step from wherever the branch stands; again, when somebody else took one meanwhile.
 
-    The repository's deadline ends it. `first` is the commit that begins a branch; None where only an environment that exists will do.
+    The repository's deadline ends it. `first` is the commit that begins a branch; without one, the environment must
+    exist.
     """
     while True:
         tip = repository.tip(environment.name)
         if tip is None and first is None:
             raise HubRefused(f"no environment {environment} in this hub; push it first")
-        after, commit = _next(
-            environment, Generations.empty() if tip is None else _read(repository, environment, tip), step
-        )
+        before = Generations.empty() if tip is None else _read(repository, environment, tip)
+        after, commit = _next(environment, before, step)
         commits = [NewCommit(commit.message, {_METADATA: after.to_bytes(), **commit.files}, commit.timestamp)]
         if tip is None and first is not None:
             commits.insert(0, first)
