@@ -7,6 +7,8 @@ command line, as an operator has it. What runs on it is `story.py`'s and the nod
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from floxbridge_demo.workplace import Workplace
 
 _START_S = 30.0
 _COMMAND_S = 60.0
+_LIVE_S = 30.0
+_POLL_S = 0.1
 _LAUNCHER_DEADLINE_MS = 60_000
 
 
@@ -72,8 +76,25 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
+    """`floxhub_url` is what images say of the embedded FloxHub; its git is below `url`."""
+
     program: Program
     url: str
+    floxhub_url: str
+
+    def digest(self, environment: str, tag: str = "live") -> str:
+        """What the tag means now."""
+        url = f"{self.url}/v2/flox/empty/{environment.lower()}/manifests/{tag}"
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_LIVE_S) as answer:
+            return str(answer.headers["Docker-Content-Digest"])
+
+    def wait_for_another(self, environment: str, digest: str) -> None:
+        """Until the live generation is not the one with this digest. Raises ProgramFailed."""
+        end = time.monotonic() + _LIVE_S
+        while self.digest(environment) == digest:
+            if time.monotonic() > end:
+                raise ProgramFailed(f"the registry still says {digest} of {environment}\n{self.program.log_end()}")
+            time.sleep(_POLL_S)
 
 
 @contextmanager
@@ -84,7 +105,8 @@ def running_registry(workplace: Workplace, hub: Hub, cache: NixCache) -> Iterato
     command += ["--nix-cache", cache.url, "--trusted-key", str(cache.public_key)]
     log = workplace.path("logs", "registry.log")
     with Program("registry", command, log=log, environment=workplace.environment) as program:
-        yield Registry(program, str(program.wait_for("listening", deadline_s=_START_S)["url"]))
+        listening = program.wait_for("listening", deadline_s=_START_S)
+        yield Registry(program, str(listening["url"]), str(listening["floxhub"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,3 +60,9 @@ class Narrator:
     def _write(self, text: str) -> None:
         self._out.write(text)
         self._out.flush()
+
+
+def amount(size: int) -> str:
+    """Bytes for a person: exact, and rounded where that is shorter."""
+    exact = f"{size:,} bytes"
+    return exact if size < 10_000 else f"{exact} ({size / 1e6:.1f} MB)"

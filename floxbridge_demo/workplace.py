@@ -18,7 +18,7 @@ from floxbridge_demo.leftovers import sweep
 
 _PREFIX = "run-"
 _LOCK_SUFFIX = ".lock"
-_MARK = "FLOXBRIDGE_DEMO"
+_MARK = "_FLOXBRIDGE_DEMO"
 _LONGEST_SOCKET_PATH = 107  # sizeof sockaddr_un.sun_path, less its terminating zero
 _LONGEST_NAME = len(f"/{_PREFIX}000000/containerd.sock.ttrpc")
 
@@ -40,8 +40,11 @@ class Workplace:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the run's programs get: this process's own variables and the mark by which they are found again."""
-        return {**os.environ, _MARK: str(self.folder)}
+        """What the run's programs get: this process's own variables, the mark by which they are found again, and
+        nothing that would make them other than the run wants them: settings, or a proxy for what is on this machine.
+        """
+        mine = {name: value for name, value in os.environ.items() if not _foreign(name)}
+        return {**mine, _MARK: str(self.folder)}
 
     def path(self, *parts: str) -> Path:
         """A path in the folder; its parent is made."""
@@ -83,6 +86,10 @@ def own_workplace(parent: Path) -> Iterator[Workplace]:
 
 def default_parent() -> Path:
     return Path(tempfile.gettempdir()) / f"floxbridge-demo-{os.geteuid()}"
+
+
+def _foreign(variable: str) -> bool:
+    return variable.startswith("FLOXBRIDGE_") or variable.lower().endswith("_proxy")
 
 
 def _refuse_shared(parent: Path) -> None:

@@ -10,7 +10,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 
 from floxbridge_demo import cri_pb2
 from tests.conftest import cannot_run
-from tests.node.conftest import RUNTIMES
+from tests.containerds import RUNTIMES
 
 OURS = Path(cri_pb2.__file__).with_name("cri.proto")
 THEIRS = RUNTIMES / "trixie/usr/share/gocode/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto"

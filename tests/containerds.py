@@ -1,0 +1,51 @@
+"""Real containerds to run pods on: the system's, and those that tools/newer-containerd.sh unpacked.
+
+Fixtures, for the conftest.py of each folder that wants them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from floxbridge_demo.busybox import BusyboxMissing, static_busybox
+from floxbridge_demo.containerd import ContainerdBinaries
+from floxbridge_demo.workplace import Workplace, own_workplace
+from tests.conftest import cannot_run, needs, needs_root
+
+RUNTIMES = Path(__file__).resolve().parents[1] / "build" / "runtimes"
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(None, id="system-containerd"),
+        pytest.param(RUNTIMES / "trixie" / "usr" / "bin", id="trixie-containerd"),
+        pytest.param(RUNTIMES / "sid" / "usr" / "bin", id="sid-containerd"),
+    ],
+)
+def containerd_binaries(request: pytest.FixtureRequest) -> ContainerdBinaries:
+    """Each containerd that this machine can have. The newest has version 2."""
+    needs_root()
+    needs("runc")
+    try:
+        static_busybox()
+    except BusyboxMissing as error:
+        cannot_run(str(error))
+    found = ContainerdBinaries.find(request.param)
+    if found is None:
+        cannot_run(f"no containerd in {request.param or 'PATH'}; `make test` gets it on Debian")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where workplaces go. Short: sockets lie below it."""
+    return tmp_path_factory.mktemp("w")
+
+
+@pytest.fixture
+def workplace(parent: Path) -> Iterator[Workplace]:
+    with own_workplace(parent) as made:
+        yield made
