@@ -68,6 +68,21 @@ def listening(path: Path) -> Iterator[socket.socket]:
         raise SocketUnusable(f"the agent cannot listen at {path}: {problem.strerror or problem}") from problem
 
 
+def is_served(path: Path) -> bool:
+    """Whether an agent lives that listens at `path`, found out without disturbing it."""
+    try:
+        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 @contextlib.contextmanager
 def _only_agent(path: Path) -> Iterator[None]:
     """Holds a lock that the kernel lets go of with the process, however it ends."""

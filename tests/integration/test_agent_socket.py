@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shim_hooks.agent_socket import AgentServer, SocketUnusable, listening
+from shim_hooks.agent_socket import AgentServer, SocketUnusable, is_served, listening
 from shim_hooks.errors import Refused
 from shim_hooks.launcher_protocol import REQUEST_MAX_BYTES, CreateRequest, DeleteRequest
 from shim_hooks.log import Log
@@ -138,6 +138,13 @@ def test_a_place_where_no_socket_can_be(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SocketUnusable, match="the agent cannot listen at"), listening(tmp_path / name):
         pass
+
+
+def test_whether_an_agent_lives(path: Path) -> None:
+    assert not is_served(path)
+    with listening(path):
+        assert is_served(path)
+    assert not is_served(path)
 
 
 # ---- answering ----

@@ -1,0 +1,154 @@
+"""The agent: what is done for each container that the launcher tells about.
+
+Belongs here: the order of things for a create and a delete. Does not: the socket (`agent_socket.py`), what a container
+gets (`bundle/decision.py`), how an environment comes onto the node (`environment/realise.py`).
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from flox_formats.store_path import STORE_DIR, StorePath
+from shim_hooks.bundle.annotations import SKIP_CONTAINERS
+from shim_hooks.bundle.decision import Untouched, decide
+from shim_hooks.bundle.edits import Placement, apply_edits
+from shim_hooks.bundle.file import read_spec, write_spec
+from shim_hooks.bundle.pinned import PinnedGeneration
+from shim_hooks.bundle.rootfs import Rootfs
+from shim_hooks.bundle.spec import Spec
+from shim_hooks.environment.activation import CA_BUNDLE, REMOVED, needs_shell, static_variables
+from shim_hooks.environment.realise import Realised, Wanted
+from shim_hooks.environment.tree import Kind, resolve
+from shim_hooks.errors import NodeError, NotSupported, RegistryUnavailable
+from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest
+from shim_hooks.log import Log
+from shim_hooks.store.store_tree import StoreTree
+
+_SHARE = 0.9
+"""Of the launcher's deadline, for realising. The rest is for the answer, which says more than the launcher could."""
+
+
+class Realiser(Protocol):
+    async def realise(self, wanted: Wanted, *, deadline_s: float) -> Realised: ...
+
+
+class Leases(Protocol):
+    """Who uses which store paths. `sweep` drops the leases of containers whose bundle is gone, and tells which."""
+
+    def take(self, container_id: str, bundle: Path, paths: Iterable[StorePath]) -> None: ...
+
+    def drop(self, container_id: str) -> None: ...
+
+    def sweep(self) -> Sequence[str]: ...
+
+
+class Agent:
+    def __init__(self, realiser: Realiser, leases: Leases, log: Log) -> None:
+        self._realiser, self._leases, self._log = realiser, leases, log
+        self._deleted = asyncio.Event()
+
+    async def create(self, request: CreateRequest) -> None:
+        """Puts the bundle into its environment. Raises NodeError, and then the bundle is as it was."""
+        began = time.monotonic()
+        spec = await asyncio.to_thread(read_spec, request.bundle)
+        decision = decide(spec)
+        if isinstance(decision, Untouched):
+            self._log.event("untouched", container=request.container_id, reason=decision.reason)
+            return
+        realised = await self._enter(request, spec, decision.wanted)
+        self._log.event(
+            "realised",
+            container=request.container_id,
+            environment=str(realised.environment),
+            generation=realised.generation,
+            lockfile=str(realised.lockfile.digest),
+            fetched_bytes=realised.fetched_bytes,
+            ms=round((time.monotonic() - began) * 1000, 1),
+            warnings=decision.warnings,
+        )
+
+    def delete(self, request: DeleteRequest) -> None:
+        """Notes it. The lease is dropped when the bundle is gone: the runtime may still refuse to delete."""
+        self._log.event("delete", container=request.container_id)
+        self._deleted.set()
+
+    async def sweep_leases(self, *, after_delete_s: float, interval_s: float) -> None:
+        """Drops the leases of containers that are gone, until cancelled: now and then, and soon after a delete."""
+        while True:
+            await self._sweep()
+            try:
+                async with asyncio.timeout(interval_s):
+                    await self._deleted.wait()
+            except TimeoutError:
+                continue
+            self._deleted.clear()
+            await asyncio.sleep(after_delete_s)
+
+    async def _sweep(self) -> None:
+        try:
+            dropped = await asyncio.to_thread(self._leases.sweep)
+        except NodeError as problem:
+            self._log.event("sweep_failed", message=str(problem))
+            return
+        if dropped:
+            self._log.event("leases_dropped", containers=dropped)
+
+    async def _enter(self, request: CreateRequest, spec: Spec, wanted: Wanted) -> Realised:
+        rootfs = await asyncio.to_thread(Rootfs.look, request.bundle, spec)
+        if rootfs.has_store:
+            raise NotSupported(
+                f"the image has packages of its own in {STORE_DIR}, which the environment's would hide; that is not "
+                f"supported yet: use another image, or list the container in {SKIP_CONTAINERS}"
+            )
+        realised = await self._realise(wanted, request.deadline_s * _SHARE)
+        _refuse_scripted(realised)
+        await asyncio.to_thread(self._place, request, spec, rootfs, realised)
+        return realised
+
+    async def _realise(self, wanted: Wanted, deadline_s: float) -> Realised:
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await self._realiser.realise(wanted, deadline_s=deadline_s)
+        except TimeoutError as error:
+            raise RegistryUnavailable(
+                f"environment {wanted.environment} is not on the node after {deadline_s:.0f} s; "
+                "fetching goes on, and the next try finds more of it"
+            ) from error
+
+    def _place(self, request: CreateRequest, spec: Spec, rootfs: Rootfs, realised: Realised) -> None:
+        edited = apply_edits(spec, _placement(spec, rootfs, realised))
+        self._leases.take(request.container_id, request.bundle, realised.paths)
+        try:
+            if edited is not spec:
+                write_spec(request.bundle, edited)
+        except BaseException:
+            self._leases.drop(request.container_id)
+            raise
+
+
+def _refuse_scripted(realised: Realised) -> None:
+    why = needs_shell(realised.lockfile)
+    if why is not None:
+        raise NotSupported(
+            f"environment {realised.environment}, generation {realised.generation}: {why}; that is not supported yet: "
+            "take it out of the manifest and push the environment again"
+        )
+
+
+def _placement(spec: Spec, rootfs: Rootfs, realised: Realised) -> Placement:
+    bundle = resolve(StoreTree(realised.store_dir), f"{realised.env_path}/{CA_BUNDLE}")
+    return Placement(
+        generation=PinnedGeneration(realised.environment, realised.generation, realised.lockfile.digest),
+        store_dir=realised.store_dir,
+        variables=static_variables(
+            lockfile=realised.lockfile,
+            env_path=realised.env_path,
+            environment=realised.environment,
+            inherited=spec.variables(),
+            has_ca_bundle=bundle is not None and bundle.kind is Kind.FILE,
+        ),
+        removed_variables=REMOVED,
+        rootfs_has_tmp=rootfs.has_tmp,
+    )

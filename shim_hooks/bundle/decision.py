@@ -1,0 +1,116 @@
+"""What a container gets: the table of design 8.2, from its specification alone.
+
+Belongs here: which environment, which generation, or why none. Does not: asking what is live, or changing anything.
+"""
+
+from dataclasses import dataclass
+
+from flox_formats.environment import EnvironmentName, EnvironmentRef
+from flox_formats.store_path import STORE_DIR
+from shim_hooks.bundle.annotations import (
+    ACTIVATE_MODE,
+    ENVIRONMENT,
+    NIX_MUTABLE,
+    SKIP_CONTAINERS,
+    Container,
+    PodWishes,
+    skipped_containers,
+)
+from shim_hooks.bundle.pinned import PinnedGeneration
+from shim_hooks.bundle.spec import Spec
+from shim_hooks.environment.mode import Mode
+from shim_hooks.environment.realise import Wanted
+from shim_hooks.errors import NotSupported, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """Runs as if the runtime had been called directly. `reason` is for the log."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class InEnvironment:
+    """Runs in what is `wanted`. `warnings` are for the log: nothing is wrong enough to stop the container."""
+
+    wanted: Wanted
+    exec_too: bool
+    warnings: tuple[str, ...]
+
+
+Decision = Untouched | InEnvironment
+
+
+def decide(spec: Spec) -> Decision:
+    """Raises Refused for a pod that asks for what cannot be, NotSupported for what this version does not do."""
+    container = Container.of(spec.annotations)
+    if container.is_sandbox:
+        return Untouched("the pod's sandbox")
+    if container.name in skipped_containers(spec.annotations):
+        return Untouched(f"listed in {SKIP_CONTAINERS}")
+    wishes = PodWishes.parse(spec.annotations)
+    _refuse_unsupported(wishes)
+    return InEnvironment(
+        wanted=_wanted(spec, container, wishes),
+        exec_too=container.name not in wishes.skip_containers_exec,
+        warnings=tuple(f"annotation {key} is not one that floxbridge knows" for key in wishes.unknown),
+    )
+
+
+def _wanted(spec: Spec, container: Container, wishes: PodWishes) -> Wanted:
+    marked = PinnedGeneration.of_mark(spec.annotations)
+    if marked is not None:
+        return _exactly(marked, wishes.mode)
+    _refuse_foreign_store(spec)
+    image = PinnedGeneration.of_image(spec.variables())
+    if wishes.environment is not None:
+        return _annotated(wishes.environment, image, wishes.mode)
+    if image is not None:
+        return _exactly(image, wishes.mode)
+    raise Refused(
+        f"{container} names no Flox environment: set the annotation {ENVIRONMENT}: owner/name on the pod, or use an "
+        f"image flox/empty/<owner>/<name>:live, or list the container in {SKIP_CONTAINERS}"
+    )
+
+
+def _annotated(ref: EnvironmentRef, image: PinnedGeneration | None, mode: Mode) -> Wanted:
+    if image is None:
+        return Wanted(ref.environment, ref.generation, None, mode)
+    if image.environment != ref.environment:
+        raise Refused(_two_environments(ref.environment, image.environment))
+    if ref.generation in (None, image.generation):
+        return _exactly(image, mode)
+    return Wanted(ref.environment, ref.generation, None, mode)
+
+
+def _two_environments(annotated: EnvironmentName, image: EnvironmentName) -> str:
+    return (
+        f"the annotation {ENVIRONMENT} names {annotated} and the image is {image}: change one of them, "
+        f"or use the image flox/empty:1.0.0, which leaves the choice to the annotation"
+    )
+
+
+def _exactly(pinned: PinnedGeneration, mode: Mode) -> Wanted:
+    return Wanted(pinned.environment, pinned.generation, pinned.lockfile, mode)
+
+
+def _refuse_unsupported(wishes: PodWishes) -> None:
+    if wishes.mode is not Mode.RUN:
+        raise NotSupported(
+            f"annotation {ACTIVATE_MODE}: {wishes.mode} is not supported yet: "
+            f"take it off the pod, or set {ACTIVATE_MODE}: {Mode.RUN}"
+        )
+    if wishes.nix_mutable:
+        raise NotSupported(
+            f"annotation {NIX_MUTABLE}: true is not supported yet: take it off the pod; {STORE_DIR} is then read-only"
+        )
+
+
+def _refuse_foreign_store(spec: Spec) -> None:
+    for place in spec.mount_points:
+        if place == STORE_DIR or place.startswith(STORE_DIR + "/"):
+            raise Refused(
+                f"the pod mounts a volume of its own at {place}, where the environment's packages go: "
+                "mount it elsewhere, or list the container in " + SKIP_CONTAINERS
+            )

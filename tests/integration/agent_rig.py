@@ -1,0 +1,145 @@
+"""An agent with everything real but the registry: a small Realiser that has its environments at hand."""
+
+import asyncio
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flox_formats.digest import Digest
+from flox_formats.environment import EnvironmentName
+from flox_formats.lockfile import Lockfile
+from flox_formats.store_path import StorePath
+from shim_hooks.agent import Agent
+from shim_hooks.environment.realise import Realised, Wanted
+from shim_hooks.errors import RegistryRefused
+from shim_hooks.log import Log
+from shim_hooks.store.leases import Leases
+
+WEB = EnvironmentName.parse("acme/web")
+
+
+def lockfile(**manifest: object) -> Lockfile:
+    document = {"lockfile-version": 1, "manifest": {"version": 1, **manifest}, "packages": []}
+    return Lockfile.parse(json.dumps(document).encode())
+
+
+def store_path(name: str) -> StorePath:
+    return StorePath.content_addressed(name, Digest.of(name.encode()))
+
+
+@dataclass
+class Environments:
+    """Realises what it was given, as the real one does: complete in the store, or a NodeError that says why not.
+
+    The last generation of an environment is the live one. While `held` is set, nothing comes.
+    """
+
+    store_dir: Path
+    held: asyncio.Event | None = None
+
+    def __post_init__(self) -> None:
+        self._known = dict[EnvironmentName, list[tuple[Lockfile, StorePath]]]()
+        self.store_dir.mkdir(parents=True, exist_ok=True)
+
+    def add(self, environment: EnvironmentName, lock: Lockfile, files: Mapping[str, str] | None = None) -> StorePath:
+        generations = self._known.setdefault(environment, [])
+        path = store_path(f"environment-{environment.name}-{len(generations) + 1}")
+        root = self.store_dir / path.base_name
+        (root / "bin").mkdir(parents=True)
+        for name, content in (files or {}).items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(content)
+            (root / name).chmod(0o755)
+        generations.append((lock, path))
+        return path
+
+    async def realise(self, wanted: Wanted, *, deadline_s: float) -> Realised:
+        if self.held is not None:
+            await self.held.wait()
+        generations = self._known.get(wanted.environment, [])
+        number = wanted.generation or len(generations)
+        if not 0 < number <= len(generations):
+            raise RegistryRefused(f"{wanted.environment} has no generation {number}")
+        lock, path = generations[number - 1]
+        if wanted.lockfile not in (None, lock.digest):
+            raise RegistryRefused(f"generation {number} of {wanted.environment} was replaced by another one")
+        return Realised(wanted.environment, number, lock, path, self.store_dir, 0, (path,))
+
+
+class Lines(io.StringIO):
+    """A log that tells when something was written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        self.written.set()
+        return super().write(text)
+
+
+class AgentRig:
+    """The agent, its environments and leases, and one bundle after another."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environments = Environments(folder / "state" / "store")
+        self.leases = Leases(folder / "state" / "leases")
+        self._log = Lines()
+        self.agent = Agent(self.environments, self.leases, Log(self._log))
+
+    def bundle(
+        self,
+        name: str = "c1",
+        *,
+        annotations: Mapping[str, str] | None = None,
+        env: list[str] | None = None,
+        **members: object,
+    ) -> Path:
+        bundle = self.folder / "bundles" / name
+        (bundle / "rootfs").mkdir(parents=True)
+        document = {
+            "ociVersion": "1.0.2",
+            "process": {"args": ["web"], "cwd": "/", "env": ["PATH=/bin"] if env is None else env},
+            "root": {"path": "rootfs"},
+            "annotations": dict(annotations or {}),
+            "mounts": [],
+            **members,
+        }
+        (bundle / "config.json").write_text(json.dumps(document))
+        return bundle
+
+    async def event(self, name: str, count: int) -> dict[str, object]:
+        """The `count`th event called `name`, waiting for it."""
+        async with asyncio.timeout(30):
+            while len(found := [line for line in self.logged() if line["event"] == name]) < count:
+                self._log.written.clear()
+                await self._log.written.wait()
+        return found[count - 1]
+
+    def logged(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self._log.getvalue().splitlines()]
+
+
+def config(bundle: Path) -> dict[str, object]:
+    document = json.loads((bundle / "config.json").read_text())
+    assert isinstance(document, dict)
+    return document
+
+
+def variables(bundle: Path) -> dict[str, str]:
+    process = config(bundle)["process"]
+    assert isinstance(process, dict)
+    return dict(entry.split("=", 1) for entry in process["env"])
+
+
+def image(lock: Lockfile, generation: int = 1) -> list[str]:
+    """The variables of an environment image of acme/web."""
+    return [
+        "PATH=/bin",
+        f"FLOXBRIDGE_ENVIRONMENT={WEB}",
+        f"FLOXBRIDGE_GENERATION={generation}",
+        f"FLOXBRIDGE_LOCKFILE={lock.digest}",
+    ]

@@ -1,0 +1,221 @@
+"""The agent with real bundles, real leases and a real launcher."""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from shim_hooks.agent_socket import AgentServer, listening
+from shim_hooks.errors import BundleInvalid, NodeError, NotSupported, RegistryRefused, RegistryUnavailable, StoreFailed
+from shim_hooks.launcher.build import build_launcher
+from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest
+from shim_hooks.log import Log
+from tests.conftest import needs, needs_root
+from tests.integration.agent_rig import WEB, AgentRig, config, image, lockfile, variables
+from tests.integration.launcher_rig import Outcome, Rig
+
+pytestmark = pytest.mark.anyio
+
+PLAIN = lockfile(vars={"GREETING": "hello"})
+ANNOTATED = {"flox.dev/environment": "acme/web"}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> AgentRig:
+    return AgentRig(tmp_path)
+
+
+def create(bundle: Path, *, deadline_s: float = 60) -> CreateRequest:
+    return CreateRequest(bundle, "c1", deadline_s)
+
+
+async def test_a_container_of_an_environment_image(rig: AgentRig) -> None:
+    path = rig.environments.add(WEB, PLAIN)
+    bundle = rig.bundle(env=image(PLAIN))
+    await rig.agent.create(create(bundle))
+    found = variables(bundle)
+    assert (found["PATH"], found["FLOX_ENV"], found["GREETING"]) == (f"{path}/bin:/bin", str(path), "hello")
+    assert not [name for name in found if name.startswith("FLOXBRIDGE_")]
+    assert [mount["destination"] for mount in config(bundle)["mounts"]] == ["/tmp", "/nix/store"]  # type: ignore[attr-defined]
+    assert config(bundle)["mounts"][1]["source"] == str(rig.environments.store_dir)  # type: ignore[index]
+    lease = rig.leases.find("c1")
+    assert lease is not None
+    assert (lease.bundle, lease.paths) == (bundle, frozenset({path}))
+    (event,) = rig.logged()
+    assert (event["event"], event["environment"], event["generation"]) == ("realised", "acme/web", 1)
+
+
+async def test_the_live_generation_is_asked_for(rig: AgentRig) -> None:
+    rig.environments.add(WEB, PLAIN)
+    second = rig.environments.add(WEB, lockfile(vars={"GREETING": "two"}))
+    bundle = rig.bundle(annotations=ANNOTATED)
+    await rig.agent.create(create(bundle))
+    assert variables(bundle)["FLOX_ENV"] == str(second)
+
+
+async def test_a_second_create_of_a_bundle_changes_nothing(rig: AgentRig) -> None:
+    rig.environments.add(WEB, PLAIN)
+    bundle = rig.bundle(annotations=ANNOTATED)
+    await rig.agent.create(create(bundle))
+    before = (bundle / "config.json").read_bytes()
+    rig.environments.add(WEB, lockfile())
+    await rig.agent.create(create(bundle))
+    assert (bundle / "config.json").read_bytes() == before
+    assert rig.logged()[1]["generation"] == 1
+
+
+async def test_certificates_are_found_behind_links(rig: AgentRig) -> None:
+    path = rig.environments.add(WEB, PLAIN)
+    cacert = rig.environments.add(WEB, PLAIN, {"etc/ssl/certs/ca-bundle.crt": "PEM"})
+    (rig.environments.store_dir / path.base_name / "etc").symlink_to(f"{cacert}/etc")
+    bundle = rig.bundle(annotations={"flox.dev/environment": "acme/web:1"})
+    await rig.agent.create(create(bundle))
+    assert variables(bundle)["SSL_CERT_FILE"] == f"{path}/etc/ssl/certs/ca-bundle.crt"
+
+
+async def test_the_sandbox_is_left_alone(rig: AgentRig) -> None:
+    bundle = rig.bundle(annotations={**ANNOTATED, "io.kubernetes.cri.container-type": "sandbox"})
+    before = (bundle / "config.json").stat()
+    await rig.agent.create(create(bundle))
+    after = (bundle / "config.json").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert rig.leases.container_ids() == ()
+    assert (rig.logged()[0]["event"], rig.logged()[0]["reason"]) == ("untouched", "the pod's sandbox")
+
+
+async def test_unknown_annotations_are_logged(rig: AgentRig) -> None:
+    rig.environments.add(WEB, PLAIN)
+    await rig.agent.create(create(rig.bundle(annotations={**ANNOTATED, "flox.dev/trust": "x"})))
+    assert rig.logged()[0]["warnings"] == ["annotation flox.dev/trust is not one that floxbridge knows"]
+
+
+def _with_store(bundle: Path) -> None:
+    (bundle / "rootfs" / "nix" / "store" / "x").mkdir(parents=True)
+
+
+def _without_rootfs(bundle: Path) -> None:
+    (bundle / "rootfs").rmdir()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "spoil", "kind", "words"),
+    [
+        pytest.param("acme/none", None, RegistryRefused, "acme/none has no generation", id="unknown-environment"),
+        pytest.param("acme/web:9", None, RegistryRefused, "acme/web has no generation 9", id="unknown-generation"),
+        pytest.param("acme/web:2", None, NotSupported, "generation 2: its manifest has a hook", id="scripted"),
+        pytest.param("acme/web:3", None, NotSupported, "the value of A in its [vars] needs a shell", id="expansion"),
+        pytest.param("acme/web:1", _with_store, NotSupported, "packages of its own in /nix/store", id="own-store"),
+        pytest.param("acme/web:1", _without_rootfs, BundleInvalid, "root filesystem", id="no-rootfs"),
+    ],
+)
+async def test_a_refusal_leaves_everything_as_it_was(
+    rig: AgentRig, annotation: str, spoil: "object", kind: type[NodeError], words: str
+) -> None:
+    rig.environments.add(WEB, PLAIN)
+    rig.environments.add(WEB, lockfile(hook={"on-activate": "echo hi"}))
+    rig.environments.add(WEB, lockfile(vars={"A": "$HOME"}))
+    bundle = rig.bundle(annotations={"flox.dev/environment": annotation})
+    if callable(spoil):
+        spoil(bundle)
+    before = (bundle / "config.json").read_bytes()
+    with pytest.raises(kind) as refused:
+        await rig.agent.create(create(bundle))
+    assert words in str(refused.value)
+    assert (bundle / "config.json").read_bytes() == before
+    assert rig.leases.container_ids() == ()
+
+
+async def test_a_config_that_is_no_json(rig: AgentRig) -> None:
+    bundle = rig.bundle()
+    (bundle / "config.json").write_text("not json")
+    with pytest.raises(BundleInvalid, match=r"config\.json: not JSON"):
+        await rig.agent.create(create(bundle))
+
+
+async def test_a_disk_that_takes_nothing_drops_the_lease(rig: AgentRig) -> None:
+    needs_root()
+    needs("mount")
+    rig.environments.add(WEB, PLAIN)
+    bundle = rig.bundle(annotations=ANNOTATED)
+    mounted = await asyncio.create_subprocess_exec("mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(bundle))
+    if await mounted.wait() != 0:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        document = f'{{"process":{{}},"root":{{"path":"{rig.folder}"}},"annotations":{json.dumps(ANNOTATED)}}}'.encode()
+        (bundle / "config.json").write_bytes(document)
+        with pytest.raises(StoreFailed, match="cannot be written: No space left on device"):
+            await rig.agent.create(create(bundle))
+        assert (bundle / "config.json").read_bytes() == document
+    finally:
+        await (await asyncio.create_subprocess_exec("umount", str(bundle))).wait()
+    assert rig.leases.container_ids() == ()
+
+
+async def test_the_launchers_deadline_is_kept(rig: AgentRig) -> None:
+    rig.environments.held = asyncio.Event()
+    bundle = rig.bundle(annotations=ANNOTATED)
+    with pytest.raises(RegistryUnavailable, match="acme/web is not on the node after 0 s; fetching goes on"):
+        await rig.agent.create(create(bundle, deadline_s=0.01))
+
+
+async def test_a_lease_lasts_as_long_as_the_bundle(rig: AgentRig) -> None:
+    rig.environments.add(WEB, PLAIN)
+    for name in ("c1", "c2"):
+        await rig.agent.create(CreateRequest(rig.bundle(name, annotations=ANNOTATED), name, 60))
+    shutil.rmtree(rig.folder / "bundles" / "c1")
+    sweeping = asyncio.create_task(rig.agent.sweep_leases(after_delete_s=0, interval_s=3600))
+    try:
+        assert (await rig.event("leases_dropped", 1))["containers"] == ["c1"]
+        assert rig.leases.container_ids() == ("c2",)
+        shutil.rmtree(rig.folder / "bundles" / "c2")
+        rig.agent.delete(DeleteRequest("c2"))
+        assert (await rig.event("leases_dropped", 2))["containers"] == ["c2"]
+    finally:
+        sweeping.cancel()
+
+
+# ---- with the launcher ----
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    needs("cc")
+    output = tmp_path_factory.mktemp("launcher") / "floxbridge-runc"
+    build_launcher(output)
+    return output
+
+
+async def _through_the_launcher(rig: AgentRig, launcher: Path, bundle: Path) -> tuple[Rig, Outcome]:
+    (rig.folder / "front").mkdir(mode=0o700)
+    front = Rig(rig.folder / "front", launcher)
+    stop = asyncio.Event()
+    with listening(front.socket) as listener:
+        serving = asyncio.create_task(AgentServer(rig.agent, Log()).serve(listener, stop, grace_s=20))
+        arguments = ("--log", str(front.log), "--log-format", "json", "create", "--bundle", str(bundle), "c1")
+        outcome = await asyncio.to_thread(front.run, *arguments)
+        stop.set()
+        await serving
+    return front, outcome
+
+
+async def test_a_create_through_the_launcher(rig: AgentRig, launcher: Path) -> None:
+    path = rig.environments.add(WEB, PLAIN)
+    bundle = rig.bundle(annotations=ANNOTATED)
+    _, outcome = await _through_the_launcher(rig, launcher, bundle)
+    assert (outcome.code, outcome.stderr) == (0, "")
+    assert outcome.runtime_argv is not None
+    assert variables(bundle)["FLOX_ENV"] == str(path)
+
+
+async def test_the_agents_sentence_is_the_launchers(rig: AgentRig, launcher: Path) -> None:
+    bundle = rig.bundle(annotations={"flox.dev/environment": "acme/none:4"})
+    front, outcome = await _through_the_launcher(rig, launcher, bundle)
+    assert (outcome.code, outcome.stderr) == (1, "acme/none has no generation 4\n")
+    assert front.logged()[-1]["msg"] == "acme/none has no generation 4"

@@ -1,0 +1,168 @@
+"""The table of design 8.2: what a container gets."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flox_formats.digest import Digest
+from flox_formats.environment import EnvironmentName
+from shim_hooks.bundle.decision import Decision, InEnvironment, Untouched, decide
+from shim_hooks.bundle.pinned import MARK, PinnedGeneration
+from shim_hooks.bundle.spec import Spec
+from shim_hooks.environment.mode import Mode
+from shim_hooks.environment.realise import Wanted
+from shim_hooks.errors import NotSupported, Refused
+
+WEB = EnvironmentName.parse("acme/web")
+LOCK, OTHER_LOCK = Digest.of(b"lock"), Digest.of(b"other")
+CONTAINER = {"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.container-name": "main"}
+SANDBOX = {"io.kubernetes.cri.container-type": "sandbox"}
+PODMAN = {"io.container.manager": "libpod"}
+
+
+def image(environment: str = "acme/web", generation: int = 12) -> list[str]:
+    return [
+        f"FLOXBRIDGE_ENVIRONMENT={environment}",
+        f"FLOXBRIDGE_GENERATION={generation}",
+        f"FLOXBRIDGE_LOCKFILE={LOCK}",
+    ]
+
+
+DEBIAN = ["PATH=/usr/bin:/bin"]
+
+
+def decided(annotations: dict[str, str], env: list[str], mounts: tuple[str, ...] = ()) -> Decision:
+    document = {
+        "process": {"env": env},
+        "root": {"path": "rootfs"},
+        "annotations": annotations,
+        "mounts": [{"destination": place} for place in mounts],
+    }
+    return decide(Spec.parse(json.dumps(document).encode()))
+
+
+def flox(**annotations: str) -> dict[str, str]:
+    return {f"flox.dev/{name.replace('_', '-')}": value for name, value in annotations.items()}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "reason"),
+    [
+        pytest.param(SANDBOX, "the pod's sandbox", id="sandbox"),
+        pytest.param({**SANDBOX, **flox(environment="no name")}, "the pod's sandbox", id="sandbox-of-a-bad-pod"),
+        pytest.param({**CONTAINER, **flox(skip_containers="a, main")}, "listed in", id="skipped"),
+        pytest.param(
+            {**CONTAINER, **flox(skip_containers="main", activate_mode="?")}, "listed in", id="skipped-in-a-bad-pod"
+        ),
+    ],
+)
+def test_left_alone(annotations: dict[str, str], reason: str) -> None:
+    decision = decided(annotations, image())
+    assert isinstance(decision, Untouched)
+    assert decision.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "env", "generation", "lockfile"),
+    [
+        pytest.param(flox(environment="acme/web:3"), DEBIAN, 3, None, id="annotation-with-number"),
+        pytest.param(flox(environment="acme/web:3"), image(), 3, None, id="annotation-beats-the-images-number"),
+        pytest.param(flox(environment="acme/web:12"), image(), 12, LOCK, id="annotation-and-image-agree"),
+        pytest.param(flox(environment="acme/web"), image(), 12, LOCK, id="the-images-generation"),
+        pytest.param(flox(environment="acme/web"), DEBIAN, None, None, id="the-live-generation"),
+        pytest.param({}, image(), 12, LOCK, id="image-alone"),
+        pytest.param({}, [*image(), "FLOXBRIDGE_GENERATION=13"], 13, LOCK, id="the-last-value-counts"),
+    ],
+)
+@pytest.mark.parametrize("runtime", [CONTAINER, PODMAN, {}], ids=["cri", "podman", "docker"])
+def test_which_generation(
+    annotations: dict[str, str],
+    env: list[str],
+    generation: int | None,
+    lockfile: Digest | None,
+    runtime: dict[str, str],
+) -> None:
+    decision = decided({**runtime, **annotations}, env)
+    assert decision == InEnvironment(Wanted(WEB, generation, lockfile, Mode.RUN), exec_too=True, warnings=())
+
+
+def test_a_bundle_that_was_edited_gets_the_same_again() -> None:
+    mark = PinnedGeneration(WEB, 7, OTHER_LOCK).to_mark()
+    decision = decided({**CONTAINER, MARK: mark, **flox(environment="acme/web")}, DEBIAN, ("/nix/store",))
+    assert isinstance(decision, InEnvironment)
+    assert decision.wanted == Wanted(WEB, 7, OTHER_LOCK, Mode.RUN)
+
+
+def test_exec_outside_the_environment() -> None:
+    decision = decided({**CONTAINER, **flox(skip_containers_exec="main")}, image())
+    assert isinstance(decision, InEnvironment)
+    assert not decision.exec_too
+
+
+def test_annotations_that_nobody_knows_are_told() -> None:
+    decision = decided({**CONTAINER, **flox(trust="yes", activate_mode="run")}, image())
+    assert isinstance(decision, InEnvironment)
+    assert decision.warnings == ("annotation flox.dev/trust is not one that floxbridge knows",)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "env", "mounts", "words"),
+    [
+        pytest.param({}, DEBIAN, (), "container 'main' names no Flox environment: set the annotation", id="neither"),
+        pytest.param(flox(skip_containers="other"), DEBIAN, (), "names no Flox environment", id="another-is-skipped"),
+        pytest.param(flox(environment=""), image(), (), "annotation flox.dev/environment: want", id="bad-annotation"),
+        pytest.param(
+            flox(environment="acme/api"),
+            image(),
+            (),
+            "the annotation flox.dev/environment names acme/api and the image is acme/web: change one",
+            id="two-environments",
+        ),
+        pytest.param(flox(environment="acme/Web:12"), image(), (), "names acme/Web and the image is", id="case-counts"),
+        pytest.param({}, image()[:2], (), "the image sets FLOXBRIDGE_ENVIRONMENT and not", id="half-an-image"),
+        pytest.param({}, image(environment="x"), (), "variables are none of ours", id="bad-image"),
+        pytest.param({MARK: "acme/web"}, image(), (), "is floxbridge's own and holds 'acme/web'", id="bad-mark"),
+        pytest.param({}, image(), ("/nix/store",), "mounts a volume of its own at /nix/store", id="own-store"),
+        pytest.param({}, image(), ("/nix/store/x/",), "of its own at /nix/store/x", id="own-store-path"),
+    ],
+)
+def test_refuses(annotations: dict[str, str], env: list[str], mounts: tuple[str, ...], words: str) -> None:
+    with pytest.raises(Refused) as refused:
+        decided({**CONTAINER, **annotations}, env, mounts)
+    assert words in str(refused.value)
+
+
+def test_a_container_without_a_name_is_told_too() -> None:
+    with pytest.raises(Refused, match="this container names no Flox environment"):
+        decided(PODMAN, DEBIAN)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "words"),
+    [
+        pytest.param(
+            flox(activate_mode="dev"), "annotation flox.dev/activate-mode: dev is not supported yet", id="dev"
+        ),
+        pytest.param(
+            flox(nix_mutable="true"), "annotation flox.dev/nix-mutable: true is not supported yet", id="mutable"
+        ),
+    ],
+)
+def test_not_supported_yet(annotations: dict[str, str], words: str) -> None:
+    with pytest.raises(NotSupported, match=words):
+        decided({**CONTAINER, **annotations}, image())
+
+
+KEYS = [*CONTAINER, *flox(environment="", activate_mode="", skip_containers="", nix_mutable="", x=""), MARK]
+VALUES = st.sampled_from(["main", "sandbox", "acme/web", "acme/web:3", "run", "true", ""]) | st.text(max_size=10)
+ENTRIES = st.sampled_from([*image(), *image("a/b", 1), *DEBIAN, "FLOXBRIDGE_LOCKFILE"]) | st.text(max_size=10)
+PLACES = st.sampled_from(["/nix", "/nix/store", "nix//store", "/tmp"]) | st.text(max_size=10)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES), st.lists(ENTRIES), st.lists(PLACES))
+def test_any_container_is_decided_or_refused(annotations: dict[str, str], env: list[str], mounts: list[str]) -> None:
+    with contextlib.suppress(Refused, NotSupported):
+        decided(annotations, env, tuple(mounts))
