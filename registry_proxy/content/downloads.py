@@ -70,9 +70,10 @@ class Download:
         self.digest, self.size = digest, size
         self._name = f"blob {digest} ({what})"
         self._threads = threads
-        self._written, self._verified = 0, False
+        self._written = 0
         self._failure: RegistryError | None = None
         self._staged: StagedBlob | None = None
+        self._stored: StoredBlob | None = None
         self._progress = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -82,16 +83,13 @@ class Download:
 
     async def started(self) -> None:
         """Returns once there is a first byte to be read, or raises what prevented it."""
-        while not self._readable and not self._verified:
+        while not self._readable and self._stored is None:
             self._raise_failure()
             await self._progress.wait()
 
     async def stream(self, start: int, stop: int) -> AsyncIterator[bytes]:
         """Bytes from `start` up to `stop`, as they come. Raises RegistryError when the download fails midway."""
-        staged = self._staged
-        if staged is None:
-            raise NixCacheUnavailable(f"{self._name}: its download has not begun")
-        handle = staged.open_reader()
+        handle = await self._open_reader()
         try:
             while start < stop:
                 while (ready := min(stop, self._readable) - start) <= 0:
@@ -104,9 +102,20 @@ class Download:
         finally:
             os.close(handle)
 
+    async def _open_reader(self) -> int:
+        while True:
+            self._raise_failure()
+            blob = self._stored or self._staged
+            try:
+                if blob is not None:
+                    return os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                pass  # committed or given up a moment ago; which of them is about to be said
+            await self._progress.wait()
+
     async def whole(self) -> None:
         """Returns when the blob is in the store; raises what prevented it."""
-        while not self._verified:
+        while self._stored is None:
             self._raise_failure()
             await self._progress.wait()
 
@@ -118,7 +127,7 @@ class Download:
     @property
     def _readable(self) -> int:
         """How far readers may see: all but the last byte until the digest is proven."""
-        return self._written if self._verified else min(self._written, self.size - 1)
+        return self._written if self._stored is not None else min(self._written, self.size - 1)
 
     async def _run(self, store: ContentStore, source: Source) -> None:
         self._staged = await anyio.to_thread.run_sync(store.stage, limiter=self._threads)
@@ -129,8 +138,7 @@ class Download:
                 await anyio.to_thread.run_sync(self._staged.write, chunk, limiter=self._threads)
                 self._written += len(chunk)
                 self._wake()
-            await anyio.to_thread.run_sync(self._staged.commit, self.digest, limiter=self._threads)
-            self._verified = True
+            self._stored = await anyio.to_thread.run_sync(self._staged.commit, self.digest, limiter=self._threads)
         except DigestMismatch as error:
             raise NixCacheUnavailable(f"{self._name}: the cache sent something else: {error}") from error
         finally:

@@ -82,10 +82,11 @@ class ContentStore:
 
 
 class StagedBlob:
-    """A blob under way. Not safe for two writers; readers may follow through `open_reader`."""
+    """A blob under way. Not safe for two writers; readers may follow at `path`, until it is committed or discarded."""
 
     def __init__(self, path: Path, handle: int, root: Path) -> None:
-        self._path, self._handle, self._root = path, handle, root
+        self.path = path
+        self._handle, self._root = handle, root
         self._hash, self._size = hashlib.sha256(), 0
         self._open = True
 
@@ -94,10 +95,6 @@ class StagedBlob:
         handle, name = tempfile.mkstemp(dir=staging)
         return cls(Path(name), handle, root)
 
-    def open_reader(self) -> int:
-        """A file descriptor of the same bytes, the caller's to close; it outlives commit and discard."""
-        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-
     def write(self, data: bytes) -> None:
         self._hash.update(data)
         view = memoryview(data)
@@ -105,7 +102,7 @@ class StagedBlob:
             while view:
                 view = view[os.write(self._handle, view) :]
         except OSError as error:
-            raise _storage_failed(self._path, error) from error
+            raise _storage_failed(self.path, error) from error
         self._size += len(data)
 
     def commit(self, digest: Digest | None) -> StoredBlob:
@@ -117,7 +114,7 @@ class StagedBlob:
         try:
             os.fsync(self._handle)
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._path.replace(target)
+            self.path.replace(target)
             flush_folder(target.parent)
         except OSError as error:
             raise _storage_failed(target, error) from error
@@ -134,7 +131,7 @@ class StagedBlob:
         if self._open:
             self._open = False
             os.close(self._handle)
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
 
 def place(root: Path, digest: Digest) -> Path:

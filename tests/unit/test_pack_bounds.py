@@ -14,7 +14,7 @@ from registry_proxy.floxhub.pack_bounds import PackRefused, check_pack
 
 def _pack(*blobs: bytes) -> bytes:
     out = io.BytesIO()
-    write_pack_objects(out.write, [Blob.from_string(data) for data in blobs], object_format=SHA1)
+    write_pack_objects(out, [Blob.from_string(data) for data in blobs], object_format=SHA1)
     return out.getvalue()
 
 

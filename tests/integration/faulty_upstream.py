@@ -1,0 +1,89 @@
+"""A small honest upstream that can be told to fail: it serves an app on a real port, and answers as its fault says."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
+
+import anyio.to_thread
+import uvicorn
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_START_S = 20
+
+
+class Fault(StrEnum):
+    NONE = auto()
+    GARBAGE = auto()
+    WEB_PAGE = auto()
+    CUT = auto()
+    HANG = auto()
+    FORBIDDEN = "403"
+    NOT_FOUND = "404"
+    TOO_MANY = "429"
+    SERVER_ERROR = "500"
+
+
+@dataclass
+class FaultyUpstream:
+    """`fault` may change at any time; `requests` are the paths asked so far. HANG ends when `release` is set."""
+
+    app: ASGIApp
+    fault: Fault = Fault.NONE
+    only: str = ""
+    """The fault holds for paths that have this in them; the rest goes well."""
+    requests: list[str] = field(default_factory=list)
+    hanging: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.requests.append(f"{scope['method']} {scope['path']}")
+        fault = self.fault if self.only in scope["path"] else Fault.NONE
+        match fault:
+            case Fault.NONE:
+                await self.app(scope, receive, send)
+            case Fault.HANG:
+                self.hanging.set()
+                await anyio.to_thread.run_sync(self.release.wait, abandon_on_cancel=True)
+                await self.app(scope, receive, send)
+            case Fault.GARBAGE:
+                kind = "application/x-git-upload-pack-advertisement"
+                await Response(b"\0garbage" * 99, media_type=kind)(scope, receive, send)
+            case Fault.WEB_PAGE:
+                await Response("<html>Welcome</html>", media_type="text/html")(scope, receive, send)
+            case Fault.CUT:
+                await self.app(scope, receive, _cutting(send))
+            case _:
+                await Response("no", int(fault.value), {"Retry-After": "7"})(scope, receive, send)
+
+
+def _cutting(send: Send) -> Send:
+    """Lets the head through, with a length, and half of the body; then breaks the connection."""
+
+    async def cut(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [pair for pair in message["headers"] if pair[0].lower() != b"content-length"]
+            await send({**message, "headers": [*headers, (b"content-length", b"1000000")]})
+        else:
+            await send({**message, "body": message.get("body", b"")[:100], "more_body": False})
+
+    return cut
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """The URL of `app` on a real port, in a thread of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(app, lifespan="off", log_config=None, log_level="critical", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="upstream")
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(_START_S)
+    assert not thread.is_alive()

@@ -1,0 +1,169 @@
+"""FloxHub away, slow or talking nonsense: each gets one clear sentence, and the next request is right again."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import pytest
+
+from registry_proxy.floxhub.local_server import serve_hub_app
+from tests.integration.faulty_upstream import Fault, FaultyUpstream, serving
+from tests.integration.registry_rig import World, lock_of, running_registry
+from tests.integration.test_pull_api import WEB, digest_of, message
+
+
+@pytest.fixture
+def hub(world: World) -> Iterator[tuple[FaultyUpstream, dict[str, Any]]]:
+    """A FloxHub that can fail, and the settings with which a registry asks it."""
+    world.push("acme/web", world.package("hello", "hi"))
+    upstream = FaultyUpstream(serve_hub_app(world.hub))
+    with serving(upstream) as url:
+        yield upstream, {"hub_dir": None, "floxhub_url": url, "lookup_timeout_s": 1.0, "fetch_timeout_s": 2.0}
+        upstream.release.set()
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "said"),
+    [
+        pytest.param(Fault.GARBAGE, 502, "not a git repository", id="garbage"),
+        pytest.param(Fault.WEB_PAGE, 502, r"really a FloxHub\?|Invalid content-type", id="web-page"),
+        pytest.param(Fault.CUT, 503, "cannot be reached", id="cut"),
+        pytest.param(Fault.HANG, 503, "within 1 s", id="hangs"),
+        pytest.param(Fault.FORBIDDEN, 404, "or it is private", id="forbidden"),
+        pytest.param(Fault.NOT_FOUND, 404, "no owner", id="not-found"),
+        pytest.param(Fault.TOO_MANY, 503, "HTTP 429", id="too-many-requests"),
+        pytest.param(Fault.SERVER_ERROR, 503, "HTTP 500", id="server-error"),
+    ],
+)
+@pytest.mark.parametrize("where", ["info/refs", "git-upload-pack"])
+def test_a_first_question_that_fails(
+    world: World, hub: tuple[FaultyUpstream, dict[str, Any]], fault: Fault, status: int, said: str, where: str
+) -> None:
+    upstream, settings = hub
+    upstream.fault, upstream.only = fault, where
+    with running_registry(world.settings(**settings)) as client:
+        answer = client.get(f"{WEB}/manifests/live")
+        assert answer.status_code == status
+        assert re.search(said, message(answer)), answer.text
+        upstream.fault = Fault.NONE
+        upstream.release.set()
+        assert digest_of(client, "live")
+
+
+@pytest.mark.parametrize("fault", [Fault.GARBAGE, Fault.CUT, Fault.HANG, Fault.TOO_MANY, Fault.SERVER_ERROR])
+def test_the_last_known_answer_is_served(
+    world: World, hub: tuple[FaultyUpstream, dict[str, Any]], fault: Fault
+) -> None:
+    upstream, settings = hub
+    with running_registry(world.settings(**settings)) as client:
+        known = digest_of(client, "live")
+        upstream.fault = fault
+        answer = client.get(f"{WEB}/manifests/live")
+        assert (answer.headers["docker-content-digest"], answer.headers["floxbridge-resolution"]) == (known, "stale")
+        assert int(answer.headers["age"]) < 60
+
+
+def test_nobody_listens_there(world: World) -> None:
+    away: dict[str, Any] = {"hub_dir": None, "floxhub_url": "http://127.0.0.1:9"}
+    with running_registry(world.settings(**away)) as client:
+        answer = client.get(f"{WEB}/manifests/live")
+        assert (answer.status_code, "cannot be reached" in message(answer)) == (503, True)
+        assert answer.headers["retry-after"]
+        assert client.get("/v2/flox/empty/manifests/1.0.0").status_code == 200
+
+
+def test_many_requests_for_one_cold_tag_are_one_question(
+    world: World, hub: tuple[FaultyUpstream, dict[str, Any]]
+) -> None:
+    upstream, settings = hub
+    upstream.fault, upstream.only = Fault.HANG, "info/refs"
+    with running_registry(world.settings(**{**settings, "lookup_timeout_s": 20.0})) as client:
+
+        def ask() -> str:
+            with httpx2.Client(base_url=client.base_url, timeout=30) as one:
+                return digest_of(one, "live")
+
+        with ThreadPoolExecutor(30) as pool:
+            answers = [pool.submit(ask) for _ in range(30)]
+            assert upstream.hanging.wait(20)
+            upstream.release.set()
+            assert len({answer.result(30) for answer in answers}) == 1
+    assert upstream.requests[:1] == ["GET /git/acme/floxmeta/info/refs"]
+    # Requests that came after the answer may have asked anew, since nothing is fresh here for longer than an instant.
+    assert sum(request.startswith("GET") for request in upstream.requests) < 30
+
+
+def test_a_new_commit_costs_three_round_trips_and_a_known_one_two(
+    world: World, hub: tuple[FaultyUpstream, dict[str, Any]]
+) -> None:
+    upstream, settings = hub
+    with running_registry(world.settings(**settings)) as client:
+        digest_of(client, "live")
+        assert len(upstream.requests) == 3
+        digest_of(client, "live")
+        assert len(upstream.requests) == 5
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        pytest.param('{"version":3}', "not supported", id="version-of-the-future"),
+        pytest.param("{", "not JSON", id="not-json"),
+        pytest.param(None, "no metadata.json", id="missing"),
+    ],
+)
+def test_metadata_that_cannot_be_read(world: World, tmp_path: Any, metadata: str | None, said: str) -> None:
+    plain_git_repository(world, "acme", "web", {"metadata.json": metadata} if metadata else {"readme": "nothing"})
+    with running_registry(world.settings()) as client:
+        answer = client.get(f"{WEB}/manifests/live")
+    assert (answer.status_code, said in message(answer)) == (404, True), answer.text
+
+
+@pytest.mark.parametrize(
+    ("lock", "said"),
+    [
+        pytest.param('{"lockfile-version":2}', "lockfile-version 2 is not supported", id="version-of-the-future"),
+        pytest.param('{"lockfile-version":0}', "lockfile-version 0 is not supported", id="version-of-the-past"),
+        pytest.param("[]", "lockfile", id="not-an-object"),
+    ],
+)
+def test_lockfiles_that_cannot_be_read(world: World, lock: str, said: str) -> None:
+    plain_git_repository(world, "acme", "web", {"metadata.json": METADATA, "1/env/manifest.lock": lock})
+    with running_registry(world.settings()) as client:
+        answer = client.get(f"{WEB}/manifests/live")
+    assert (answer.status_code, said in message(answer)) == (404, True), answer.text
+
+
+METADATA = (
+    '{"version":2,"history":[{"kind":"import","author":"alice","hostname":"h","timestamp":1772438400,'
+    '"current_generation":"1"}],"total_generations":1}'
+)
+
+
+def plain_git_repository(world: World, owner: str, name: str, files: dict[str, str]) -> None:
+    """An owner's repository as plain git commands make it."""
+    work, bare = world.root / "work", world.hub / owner / "floxmeta"
+    for path, text in files.items():
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_text(text)
+    bare.parent.mkdir(parents=True, exist_ok=True)
+    identity = ("-c", "user.name=x", "-c", "user.email=x@y.invalid")
+    for command in (
+        ("git", "init", "-q", "-b", name, str(work)),
+        ("git", "-C", str(work), "add", "."),
+        ("git", "-C", str(work), *identity, "commit", "-q", "-m", "by hand"),
+        ("git", "clone", "-q", "--bare", str(work), str(bare)),
+    ):
+        subprocess.run(command, check=True, capture_output=True)
+
+
+def test_a_repository_of_plain_git_commands_is_resolved(world: World) -> None:
+    hello = world.package("hello", "hi")
+
+    lock = lock_of(hello).decode()
+    plain_git_repository(world, "acme", "web", {"metadata.json": METADATA, "1/env/manifest.lock": lock})
+    with running_registry(world.settings()) as client:
+        assert client.get(f"{WEB}/manifests/live").json()["annotations"]["dev.flox.generation"] == "1"
