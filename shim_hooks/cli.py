@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flox_formats.environment import EnvironmentRef
 from flox_formats.errors import FormatError
-from flox_formats.settings import SettingsInvalid, read_settings
+from flox_formats.settings import SettingsInvalid, read_settings, seconds
 from shim_hooks.errors import NodeError
 from shim_hooks.launcher.build import build_launcher
 from shim_hooks.settings import PREFIX, Settings
@@ -37,10 +37,10 @@ def _run(arguments: argparse.Namespace) -> int:
         build_launcher(arguments.output, compiler=arguments.compiler)
         print(arguments.output)
         return 0
-    # What follows needs more of the house than the compiler's call above does.
+    settings = _settings(arguments)
+    # Late: the compiler's call above, and a mistake in the settings, need little of the house.
     from shim_hooks.commands import realise, run_agent, show_status
 
-    settings = _settings(arguments)
     match arguments.command:
         case "agent":
             return run_agent(settings)
@@ -93,7 +93,7 @@ def _add_realise(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("ref", metavar="REF", help="owner/name for the live generation, or owner/name:N")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--deadline-s", type=float, default=3600.0, metavar="SECONDS", help="how long it may take (default: 3600)"
+        "--deadline-s", type=seconds, default=3600.0, metavar="SECONDS", help="how long it may take (default: 3600)"
     )
     _add_settings(parser, ["registry_url", "state_dir", "trusted_key", "connect_timeout_s", "lookup_timeout_s"])
 
