@@ -5,8 +5,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+QUIET  := --quiet --disable-pip-version-check
+PREFIX ?= /opt/floxbridge
 
-.PHONY: help demo test check bench fmt lock setup launcher clean
+.PHONY: help demo test check bench fmt lock install setup launcher clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -14,7 +16,7 @@ help:  ## this list
 demo: setup  ## run a Flox environment in a container on this machine, end to end
 	@$(BIN)/floxbridge demo $(DEMO_ARGS)
 
-test: setup  ## all tests; those that cannot run here say why
+test: setup newer-containerd  ## all tests; those that cannot run here say why
 	$(BIN)/pytest $(TEST_ARGS)
 
 check: setup  ## format, lint and types
@@ -29,21 +31,35 @@ fmt: $(READY)  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command 'make lock' pyproject.toml
+
 lock:  ## choose versions anew (the only target that needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --extra cri --group dev --group build --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
+	$(LOCK) -o requirements-runtime.lock
+	$(LOCK) -c requirements-runtime.lock --extra cri --group dev --group build -o requirements.lock
+
+install: $(READY)  ## what the Dockerfile does: both halves and the launcher below PREFIX, without what only developers need
+	$(BIN)/pip wheel $(QUIET) --no-deps --no-build-isolation --wheel-dir build/wheel .
+	$(PYTHON) -m venv $(PREFIX)
+	$(PREFIX)/bin/pip install $(QUIET) --require-hashes --only-binary :all: -r requirements-runtime.lock
+	$(PREFIX)/bin/pip install $(QUIET) --no-deps --force-reinstall build/wheel/floxbridge-*.whl
+	$(PREFIX)/bin/floxbridge-node build-launcher --output $(PREFIX)/bin/floxbridge-runc
 
 setup: debian-packages $(READY) launcher
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/pip install $(QUIET) --require-hashes --only-binary :all: -r requirements.lock
+	$(BIN)/pip install $(QUIET) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: debian-packages
 debian-packages:
 	@sh tools/debian-packages.sh
+
+.PHONY: newer-containerd
+newer-containerd:
+	@sh tools/newer-containerd.sh
 
 launcher: $(READY)
 	@$(BIN)/floxbridge-node build-launcher --output build/floxbridge-runc
