@@ -4,6 +4,8 @@ Belongs here: keeping lockfile and closure document together. Does not: whether 
 (`NodeStore.missing`); a record is only what to look for.
 """
 
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from flox_formats.lockfile import Lockfile
 from flox_formats.system import System
 from shim_hooks.store.disk import disk_errors, write_whole
 
+_MAX_PARSED = 32
+
 
 @dataclass(frozen=True, slots=True)
 class ClosureRecord:
@@ -22,13 +26,40 @@ class ClosureRecord:
 
 
 class ClosureRecords:
-    """`<lockfile hex>.lock` and `<lockfile hex>-<system>.json` in `folder`. All modes of an environment share them."""
+    """From any thread. `<lockfile hex>.lock` and `<lockfile hex>-<system>.json` in `folder`. All modes share them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._parsed: OrderedDict[tuple[Digest, System], ClosureRecord] = OrderedDict()
+        self._lock = threading.Lock()
 
     def find(self, lockfile: Digest, system: System) -> ClosureRecord | None:
         """None where there is none, or where what there is cannot be read: then it is fetched again."""
+        with self._lock:
+            record = self._parsed.get((lockfile, system))
+        if record is None:
+            record = self._read(lockfile, system)
+        if record is not None:
+            self._note(record)
+        return record
+
+    def keep(self, record: ClosureRecord) -> None:
+        """For a closure whose paths are all in the store."""
+        lock, closure = self._files(record.lockfile.digest, record.document.system)
+        write_whole(lock, record.lockfile.data)
+        write_whole(closure, record.document.to_bytes())
+        self._note(record)
+
+    def _note(self, record: ClosureRecord) -> None:
+        """Parsing costs more than a container's start has room for, so the last few are kept."""
+        key = record.lockfile.digest, record.document.system
+        with self._lock:
+            self._parsed[key] = record
+            self._parsed.move_to_end(key)
+            if len(self._parsed) > _MAX_PARSED:
+                self._parsed.popitem(last=False)
+
+    def _read(self, lockfile: Digest, system: System) -> ClosureRecord | None:
         lock, closure = self._files(lockfile, system)
         with disk_errors("reading a closure record", self._folder):
             try:
@@ -38,15 +69,10 @@ class ClosureRecords:
         if Digest.of(lock_bytes) != lockfile:
             return None
         try:
-            return ClosureRecord(Lockfile.parse(lock_bytes), ClosureDocument.parse(closure_bytes))
+            record = ClosureRecord(Lockfile.parse(lock_bytes), ClosureDocument.parse(closure_bytes))
         except FormatError:
             return None
-
-    def keep(self, record: ClosureRecord) -> None:
-        """For a closure whose paths are all in the store."""
-        lock, closure = self._files(record.lockfile.digest, record.document.system)
-        write_whole(lock, record.lockfile.data)
-        write_whole(closure, record.document.to_bytes())
+        return record if record.document.system == system else None
 
     def _files(self, lockfile: Digest, system: System) -> tuple[Path, Path]:
         return self._folder / f"{lockfile.hex}.lock", self._folder / f"{lockfile.hex}-{system}.json"

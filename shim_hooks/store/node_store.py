@@ -33,6 +33,7 @@ class NodeStore:
         """What is mounted at /nix/store."""
         with disk_errors("preparing the node store", root):
             self.store_dir.mkdir(parents=True, exist_ok=True)
+            self.store_dir.chmod(0o755)  # every user of every container looks into it, whatever our umask
             (root / "closures").mkdir(exist_ok=True)
             (root / "closures" / "known").mkdir(exist_ok=True)
         self.tree = StoreTree(self.store_dir)
@@ -46,7 +47,7 @@ class NodeStore:
         return self.store_dir / path.base_name
 
     def has(self, path: StorePath) -> bool:
-        return os.path.lexists(self.path_of(path))
+        return os.path.lexists(f"{self.store_dir}/{path.base_name}")  # often hundreds of them before a container
 
     def missing(self, paths: Iterable[StorePath]) -> list[StorePath]:
         return [path for path in paths if not self.has(path)]

@@ -1,0 +1,122 @@
+"""A closure on its way to the node: asked for, judged, fetched and recorded.
+
+Belongs here: what of the registry's words is believed, and how far it is. Does not: the bytes of one path
+(`path_fetches.py`), linking, and who waits for how long (`realise.py`).
+"""
+
+import asyncio
+from typing import Protocol
+
+from flox_formats.closure import ClosureDocument, ClosurePath
+from flox_formats.digest import Digest
+from flox_formats.lockfile import Lockfile, LockfileInvalid
+from flox_formats.narinfo import PathUntrusted, verify_path
+from flox_formats.signature import TrustedKeys
+from flox_formats.system import System
+from shim_hooks.environment.path_fetches import PathFetch, PathFetches
+from shim_hooks.errors import ContentRejected, Refused
+from shim_hooks.registry_client import FetchedClosure
+from shim_hooks.registry_environment import RegistryEnvironment
+from shim_hooks.store.closures import ClosureRecord
+from shim_hooks.store.node_store import NodeStore
+from shim_hooks.threads import in_thread
+
+
+class ClosureSource(Protocol):
+    async def closure(self, found: RegistryEnvironment) -> FetchedClosure: ...
+
+
+class ClosureFetch:
+    """`run` once. `fetched_bytes` and `progress` can be looked at meanwhile and after.
+
+    Raises Refused for a lockfile that cannot be run here, ContentRejected for what cannot be believed, and what the
+    registry and the disk raise.
+    """
+
+    def __init__(
+        self,
+        found: RegistryEnvironment,
+        system: System,
+        *,
+        registry: ClosureSource,
+        paths: PathFetches,
+        store: NodeStore,
+        trusted: TrustedKeys,
+    ) -> None:
+        self._found, self._system = found, system
+        self._registry, self._paths, self._store, self._trusted = registry, paths, store, trusted
+        self._started: list[PathFetch] = []
+        self._wanted: list[PathFetch] = []
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Off the network on this closure's behalf, compressed. What another closure fetched already is not in it."""
+        return sum(fetch.received for fetch in self._started)
+
+    @property
+    def progress(self) -> str:
+        total = sum(fetch.path.blob_size for fetch in self._wanted)
+        if not total:
+            return "the registry is still collecting its closure"
+        done = sum(min(fetch.received, fetch.path.blob_size) for fetch in self._wanted)
+        return f"{done * 100 // total} %, {_amounts(done, total)}"
+
+    async def run(self) -> ClosureRecord:
+        fetched = await self._registry.closure(self._found)
+        record = await in_thread(lambda: self._judge(fetched))
+        missing = await in_thread(lambda: self._missing(record.document))
+        # The largest first, so that none of them is left to be waited for alone.
+        for path in sorted(missing, key=lambda path: path.blob_size, reverse=True):
+            fetch = self._paths.find(path.store_path)
+            if fetch is None:
+                fetch = self._paths.start(self._found.repository, path)
+                self._started.append(fetch)
+            self._wanted.append(fetch)
+        # The first failure is told at once. The others go on: what they fetch is there for the next try.
+        await asyncio.gather(*(asyncio.shield(fetch.task) for fetch in self._wanted))
+        await in_thread(lambda: self._store.closures.keep(record))
+        return record
+
+    def _judge(self, fetched: FetchedClosure) -> ClosureRecord:
+        """Every path is vouched for by a key that is trusted here, and the lockfile's packages are all there."""
+        if Digest.of(fetched.lockfile) != self._found.lockfile:
+            raise ContentRejected(f"{self._found}: the registry sent another lockfile than {self._found.lockfile}")
+        try:
+            lockfile = Lockfile.parse(fetched.lockfile)
+            outputs = lockfile.selected_outputs(self._system)
+        except LockfileInvalid as problem:
+            raise Refused(f"{self._found}: {problem}") from problem
+        document = fetched.document
+        if document.system != self._system:
+            raise ContentRejected(f"{self._found}: asked for the closure for {self._system}, got {document.system}")
+        listed = document.by_store_path()
+        for output in outputs:
+            if output.store_path not in listed:
+                raise ContentRejected(f"{self._found}: its closure lacks {output.store_path}, of {output.install_id!r}")
+        for path in document.paths:
+            self._verify(path)
+        return ClosureRecord(lockfile, document)
+
+    def _verify(self, path: ClosurePath) -> None:
+        try:
+            verify_path(
+                path.store_path,
+                path.nar_hash,
+                path.nar_size,
+                path.references,
+                path.signatures,
+                path.content_address,
+                self._trusted,
+            )
+        except PathUntrusted as problem:
+            raise ContentRejected(f"{self._found}: {problem}") from problem
+
+    def _missing(self, document: ClosureDocument) -> list[ClosurePath]:
+        return [path for path in document.paths if not self._store.has(path.store_path)]
+
+
+def _amounts(done: int, total: int) -> str:
+    for unit, size in (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)):
+        if total >= size:
+            return f"{done / size:.1f} of {total / size:.1f} {unit}"
+    return f"{done} of {total} bytes"

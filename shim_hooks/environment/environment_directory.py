@@ -1,0 +1,103 @@
+"""The linked environment as a directory: what a container finds where FLOX_ENV points (FH §6.3).
+
+Belongs here: its name, and its files beside the links. Does not: what is linked (`link.py`), and the scripts of
+activation, which are not there yet.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from flox_formats import nix_base32
+from flox_formats.digest import Digest
+from flox_formats.environment import EnvironmentName
+from flox_formats.json_document import canonical_json
+from flox_formats.lockfile import Lockfile
+from flox_formats.outputs import SelectedOutput
+from flox_formats.store_path import StorePath
+from flox_formats.system import System
+from shim_hooks.environment.link import Directory, LinkPlan, plan_links
+from shim_hooks.environment.mode import Mode
+from shim_hooks.store.closures import ClosureRecord
+from shim_hooks.store.disk import disk_errors
+from shim_hooks.store.node_store import NodeStore
+
+_FORMAT = 1
+"""Part of the name: raise it when the same lockfile shall give other files."""
+
+_LOCKFILE, _REQUISITES = "manifest.lock", "requisites.txt"
+_TIME_NS = (1_000_000_000, 1_000_000_000)  # as everything in a Nix store
+
+
+def environment_path(
+    environment: EnvironmentName, lockfile: Digest, system: System, mode: Mode, outputs: Sequence[SelectedOutput]
+) -> StorePath:
+    """`<hash>-environment-<name>`: the hash is of all that decides what is in it, the first 20 bytes of its sha256.
+
+    It is in the manner of Nix, and none of Nix's own: no path that Nix makes has a name of this origin.
+    """
+    description = {
+        "format": _FORMAT,
+        "environment": str(environment),
+        "lockfile": str(lockfile),
+        "system": system.value,
+        "mode": mode.value,
+        "outputs": [[each.install_id, each.output, str(each.store_path), each.priority] for each in outputs],
+    }
+    digest = hashlib.sha256(b"floxbridge environment\n" + canonical_json(description)).digest()
+    return StorePath(nix_base32.encode(digest[:20]), f"environment-{environment.name}")
+
+
+def ensure_environment(
+    store: NodeStore, environment: EnvironmentName, record: ClosureRecord, system: System, mode: Mode
+) -> tuple[StorePath, bool]:
+    """The linked environment of a closure that is complete in `store`, and whether it was made just now. Blocks.
+
+    Raises LinkConflict, ContentRejected and StoreFailed.
+    """
+    outputs = record.lockfile.selected_outputs(system)
+    env_path = environment_path(environment, record.lockfile.digest, system, mode, outputs)
+    if store.has(env_path):
+        return env_path, False
+    plan = plan_links(outputs, store.tree, mode)
+    closure = [path.store_path for path in record.document.paths]
+    with store.staging() as place:
+        target = place / env_path.base_name
+        write_environment(target, plan, env_path=env_path, lockfile=record.lockfile, closure=closure)
+        store.publish(target, env_path)
+    return env_path, True
+
+
+def write_environment(
+    target: Path, plan: LinkPlan, *, env_path: StorePath, lockfile: Lockfile, closure: Iterable[StorePath]
+) -> None:
+    """Makes the directory `target`, which will be `env_path`. Raises StoreFailed.
+
+    `manifest.lock` and `requisites.txt` at the top are the environment's own, whatever the packages have there.
+    """
+    requisites = "".join(f"{path}\n" for path in sorted(map(str, {*closure, env_path})))
+    with disk_errors(f"writing environment {env_path}", target.parent):
+        target.mkdir()
+        directories = [target]
+        for entry in plan.entries:
+            if entry.path.partition("/")[0] in (_LOCKFILE, _REQUISITES):
+                continue
+            place = target / entry.path
+            if isinstance(entry, Directory):
+                place.mkdir()
+                directories.append(place)
+            else:
+                place.symlink_to(entry.target)
+                os.utime(place, ns=_TIME_NS, follow_symlinks=False)
+        _write(target / _LOCKFILE, lockfile.data)
+        _write(target / _REQUISITES, requisites.encode())
+        for directory in reversed(directories):
+            directory.chmod(0o555)
+            os.utime(directory, ns=_TIME_NS)
+
+
+def _write(file: Path, data: bytes) -> None:
+    file.write_bytes(data)
+    file.chmod(0o444)
+    os.utime(file, ns=_TIME_NS)

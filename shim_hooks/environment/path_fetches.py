@@ -1,0 +1,86 @@
+"""Store paths on their way from the registry to the node: each once, whoever wants it, and owned by nobody who does.
+
+Belongs here: one task per store path, how many at a time, how many bytes came. Does not: whether what is promised of a
+path may be believed (`closure_fetch.py` has asked before).
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from flox_formats.closure import ClosurePath
+from flox_formats.digest import Digest
+from flox_formats.store_path import StorePath
+from shim_hooks.store.node_store import NodeStore
+from shim_hooks.store.unpack import unpack
+from shim_hooks.threads import entered_in_thread, in_thread
+
+
+class Blobs(Protocol):
+    async def download(
+        self, repository: str, blob: Digest, size: int, to: Path, *, received: Callable[[int], None]
+    ) -> None: ...
+
+
+class PathFetch:
+    """One of them. `received` are the bytes off the network so far, compressed; `task` ends when the path is there."""
+
+    def __init__(self, path: ClosurePath) -> None:
+        self.path = path
+        self.received = 0
+        self.task: asyncio.Task[None]
+
+
+class PathFetches:
+    """`parallel` paths at a time; unpacking takes a thread for each processor. `aclose` it."""
+
+    def __init__(self, blobs: Blobs, store: NodeStore, *, parallel: int = 8) -> None:
+        self._blobs, self._store = blobs, store
+        self._slots = asyncio.Semaphore(parallel)
+        self._unpackers = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="unpack")
+        self._under_way: dict[StorePath, PathFetch] = {}
+
+    def find(self, path: StorePath) -> PathFetch | None:
+        """One that is under way."""
+        return self._under_way.get(path)
+
+    def start(self, repository: str, path: ClosurePath) -> PathFetch:
+        """For a path that is neither there nor under way."""
+        fetch = self._under_way[path.store_path] = PathFetch(path)
+        fetch.task = asyncio.create_task(self._bring(repository, fetch), name=f"fetch {path.store_path}")
+        fetch.task.add_done_callback(lambda task: self._landed(path.store_path, task))
+        return fetch
+
+    async def aclose(self) -> None:
+        """Cancels what is under way, and returns when it has ended."""
+        tasks = [fetch.task for fetch in self._under_way.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._unpackers.shutdown()
+
+    async def _bring(self, repository: str, fetch: PathFetch) -> None:
+        path = fetch.path
+
+        def received(size: int) -> None:
+            fetch.received += size
+
+        async with self._slots, entered_in_thread(self._store.staging()) as place:
+            blob = place / "blob"
+            await self._blobs.download(repository, path.blob, path.blob_size, blob, received=received)
+            await in_thread(lambda: self._put(blob, path), executor=self._unpackers)
+
+    def _put(self, blob: Path, path: ClosurePath) -> None:
+        """From the blob to the store, in a thread."""
+        tree = blob.parent / path.store_path.base_name
+        unpack(blob, path, tree)
+        blob.unlink()  # before everything is made durable: this need not be
+        self._store.publish(tree, path.store_path)
+
+    def _landed(self, path: StorePath, task: asyncio.Task[None]) -> None:
+        del self._under_way[path]
+        if not task.cancelled():
+            task.exception()  # retrieved: whoever waited may have gone

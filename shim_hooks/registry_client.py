@@ -1,0 +1,194 @@
+"""The registry as a node needs it: which generation, which closure, which bytes.
+
+Belongs here: the requests and their order, and that every document and blob has the digest it was asked for by. Does
+not: HTTP (`registry_http.py`), believing what is said about store paths (`environment/closure_fetch.py`).
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from flox_formats.closure import ARTIFACT_TYPE, ClosureDocument
+from flox_formats.closure import MAX_BYTES as MAX_CLOSURE_BYTES
+from flox_formats.digest import Digest
+from flox_formats.environment import EnvironmentRef
+from flox_formats.errors import FormatError
+from flox_formats.lockfile import MAX_BYTES as MAX_LOCKFILE_BYTES
+from flox_formats.system import System
+from shim_hooks.errors import ContentRejected, Refused, RegistryRefused, RegistryUnavailable
+from shim_hooks.registry_documents import (
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    MAX_BYTES,
+    BlobDescriptor,
+    ClosureArtifactManifest,
+    EnvironmentIndex,
+    find_closure_artifact,
+)
+from shim_hooks.registry_environment import RegistryEnvironment
+from shim_hooks.registry_http import Interrupted, RegistryHttp
+from shim_hooks.store.blob_file import BlobFile
+
+_ATTEMPTS = 5
+_SLOWEST_BYTES_PER_S = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedClosure:
+    document: ClosureDocument
+    lockfile: bytes
+
+
+class RegistryClient:
+    """One for the whole process; `aclose` it. Raises RegistryUnavailable, RegistryRefused, ContentRejected.
+
+    `lookup_timeout_s` is for the question which generation. `closure_timeout_s` is for each answer about a closure,
+    which a registry may have to collect first, and for what a download takes beyond its size. `retry_pause_s` is the
+    first pause after a download was cut off; each further one is twice as long.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connect_timeout_s: float,
+        lookup_timeout_s: float,
+        closure_timeout_s: float = 90.0,
+        idle_timeout_s: float = 30.0,
+        retry_pause_s: float = 0.2,
+    ) -> None:
+        self._http = RegistryHttp(base_url, connect_timeout_s=connect_timeout_s, idle_timeout_s=idle_timeout_s)
+        self._lookup_timeout_s, self._closure_timeout_s = lookup_timeout_s, closure_timeout_s
+        self._retry_pause_s = retry_pause_s
+
+    async def resolve(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment:
+        """What `asked` stands for now. Raises Refused where that cannot run on `system`."""
+        owner, name = (quote(part, safe="") for part in (asked.environment.owner, asked.environment.name))
+        repository = f"flox/empty/{owner}/{name}"
+        reference = "live" if asked.generation is None else str(asked.generation)
+        answer = await self._http.read(
+            f"/v2/{repository}/manifests/{reference}",
+            asking=f"asking for {asked}",
+            accept=INDEX_TYPE,
+            limit=MAX_BYTES,
+            deadline_s=self._lookup_timeout_s,
+        )
+        with _rejecting(asked):
+            index = EnvironmentIndex.parse(answer)
+        if index.environment != asked.environment or asked.generation not in (None, index.generation):
+            raise ContentRejected(
+                f"{asked}: the registry answers with {index.environment}:{index.generation}; "
+                "names differ by case, so write it as FloxHub does"
+            )
+        manifest = index.manifests.get(system.oci_architecture)
+        if manifest is None:
+            raise Refused(_wrong_platform(index, system))
+        return RegistryEnvironment(index.environment, index.generation, index.lockfile, repository, manifest)
+
+    async def closure(self, found: RegistryEnvironment) -> FetchedClosure:
+        """The closure of a generation and its lockfile. Their digests are right; what they say is not believed yet."""
+        asking = f"asking for the closure of {found}"
+        referrers = await self._http.read(
+            f"/v2/{found.repository}/referrers/{found.manifest}",
+            asking=asking,
+            accept=INDEX_TYPE,
+            limit=MAX_BYTES,
+            deadline_s=self._closure_timeout_s,
+            parameters={"artifactType": ARTIFACT_TYPE},
+        )
+        with _rejecting(found):
+            artifact = find_closure_artifact(referrers)
+        if artifact is None:
+            raise RegistryRefused(
+                f"the registry has no closure of {found}: tell it which binary caches have the packages (--nix-cache), "
+                "or copy the environment to it with its referrers"
+            )
+        data = await self._content(found, f"manifests/{artifact.digest}", artifact, MAX_BYTES, accept=MANIFEST_TYPE)
+        with _rejecting(found):
+            manifest = ClosureArtifactManifest.parse(data)
+        if manifest.subject != found.manifest or manifest.lockfile.digest != found.lockfile:
+            raise ContentRejected(f"{found}: what the registry gives as its closure belongs to another generation")
+        closure = await self._content(
+            found, f"blobs/{manifest.document.digest}", manifest.document, MAX_CLOSURE_BYTES, accept="*/*"
+        )
+        lockfile = await self._content(
+            found, f"blobs/{manifest.lockfile.digest}", manifest.lockfile, MAX_LOCKFILE_BYTES, accept="*/*"
+        )
+        with _rejecting(found):
+            return FetchedClosure(await asyncio.to_thread(ClosureDocument.parse, closure), lockfile)
+
+    async def download(
+        self, repository: str, blob: Digest, size: int, to: Path, *, received: Callable[[int], None]
+    ) -> None:
+        """A blob of exactly `size` bytes into the new file `to`; tells `received` of the bytes as they come.
+
+        What is cut off goes on where it was, a bounded number of times. Raises StoreFailed, too.
+        """
+        asking = f"fetching blob {blob}"
+        file = await asyncio.to_thread(BlobFile, to, blob, size)
+        try:
+            async with self._http.deadline(asking, self._closure_timeout_s + size / _SLOWEST_BYTES_PER_S):
+                for attempt in range(_ATTEMPTS):
+                    try:
+                        return await self._go_on(repository, blob, size, file, received)
+                    except Interrupted as problem:
+                        if attempt == _ATTEMPTS - 1:
+                            raise RegistryUnavailable(f"{asking}: {problem}, for the {_ATTEMPTS}th time") from problem
+                    await asyncio.sleep(self._retry_pause_s * 2**attempt)
+        finally:
+            file.close()
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def _go_on(
+        self, repository: str, blob: Digest, size: int, file: BlobFile, received: Callable[[int], None]
+    ) -> None:
+        """One attempt at what `file` still lacks."""
+        path, asking = f"/v2/{repository}/blobs/{blob}", f"fetching blob {blob}"
+        async with self._http.blob(path, asking=asking, size=size, position=file.position) as (start, pieces):
+            if start != file.position:
+                await asyncio.to_thread(file.restart)
+            async for piece in pieces:
+                received(len(piece))
+                await asyncio.to_thread(file.write, piece)
+        if not file.is_complete:
+            raise Interrupted("the registry ended too early")
+        file.check()
+
+    async def _content(
+        self, found: RegistryEnvironment, place: str, expected: BlobDescriptor, limit: int, *, accept: str
+    ) -> bytes:
+        """Content of a digest and size that were told before."""
+        asking = f"asking for the closure of {found}"
+        if expected.size > limit:
+            raise ContentRejected(f"{asking}: {place} has {expected.size} bytes, more than the {limit} that are read")
+        data = await self._http.read(
+            f"/v2/{found.repository}/{place}",
+            asking=asking,
+            accept=accept,
+            limit=expected.size,
+            deadline_s=self._closure_timeout_s,
+        )
+        if Digest.of(data) != expected.digest:
+            raise ContentRejected(f"{asking}: the registry sent other bytes than those of {place}")
+        return data
+
+
+@contextmanager
+def _rejecting(asked: object) -> Iterator[None]:
+    try:
+        yield
+    except FormatError as problem:
+        raise ContentRejected(f"{asked}: the registry's answer is none: {problem}") from problem
+
+
+def _wrong_platform(index: EnvironmentIndex, system: System) -> str:
+    served = ", ".join(f"linux/{architecture}" for architecture in sorted(index.manifests)) or "no platform"
+    return (
+        f"{index.environment}:{index.generation} cannot run on linux/{system.oci_architecture}, it is for {served}: "
+        f"add {system} to options.systems in its manifest and push it again, or run the pod on another node"
+    )
