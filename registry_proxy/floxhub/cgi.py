@@ -34,9 +34,14 @@ class CgiProgram:
         if int(variables.get("CONTENT_LENGTH") or 0) > self.max_body_bytes:
             await PlainTextResponse("the request is larger than this server reads\n", 413)(scope, receive, send)
             return
-        process = await anyio.open_process(
-            self.command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=variables, start_new_session=True
-        )
+        try:
+            process = await anyio.open_process(
+                self.command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=variables, start_new_session=True
+            )
+        except OSError as problem:
+            sentence = f"cannot run {self.command[0]}: {problem.strerror}; is it installed?\n"
+            await PlainTextResponse(sentence, 500)(scope, receive, send)
+            return
         exchange = _Exchange(process, scope, receive, send, self.max_body_bytes)
         try:
             with anyio.move_on_after(self.deadline_s):
@@ -56,6 +61,7 @@ class _Exchange:
     send: Send
     body_bytes_left: int
     complaint: bytearray = field(default_factory=bytearray)
+    heard_all: anyio.Event = field(default_factory=anyio.Event)
 
     async def run(self) -> None:
         async with anyio.create_task_group() as tasks:
@@ -85,6 +91,7 @@ class _Exchange:
         assert self.process.stderr is not None
         async for chunk in self.process.stderr:
             self.complaint += chunk[: _MAX_COMPLAINT_BYTES - len(self.complaint)]
+        self.heard_all.set()
 
     async def _relay(self) -> None:
         """The answer to the client: the head first, then the body as it comes."""
@@ -92,8 +99,9 @@ class _Exchange:
         head, rest = await _read_head(self.process.stdout)
         parsed = _parse_head(head)
         if parsed is None:
-            await self.process.wait()
-            complaint = self.complaint.decode("utf-8", "replace").strip()
+            with anyio.move_on_after(_PATIENCE_S):
+                await self.heard_all.wait()
+            complaint = self.complaint.decode("utf-8", "replace").strip() or "it does not say why"
             await PlainTextResponse(f"the program failed: {complaint}\n", 500)(self.scope, self.receive, self.send)
             return
         status, headers = parsed

@@ -71,7 +71,7 @@ class GitService:
         return {
             **git_environment(),
             **headers,
-            **self._configuration(self.root / owner / REPOSITORY),
+            **self._configuration(),
             "GIT_PROJECT_ROOT": str(self.root),
             "GIT_HTTP_EXPORT_ALL": "1",
             "PATH_INFO": f"/{owner}/{REPOSITORY}/{self.service}",
@@ -80,13 +80,13 @@ class GitService:
             "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
         }
 
-    def _configuration(self, repository: Path) -> dict[str, str]:
+    def _configuration(self) -> dict[str, str]:
         """Settings for this one request, which no file of the repository overrides."""
         settings = {
             "http.receivepack": "true" if self.allow_push else "false",
             "http.getanyfile": "false",  # the smart protocol only: the other one hands out files
             "receive.autogc": "false",  # it would stay behind when the request is over
-            "safe.directory": str(repository),  # whoever serves a hub may not be who wrote it
+            "safe.directory": "*",  # whoever serves a hub need not be who wrote it; no other repository is opened
         }
         pairs = [
             (f"GIT_CONFIG_{part}_{n}", text)
