@@ -201,6 +201,7 @@ def test_version_1_with_its_last_generation_live_needs_no_switch() -> None:
         pytest.param(b"\xff", "not JSON", id="not-text"),
         pytest.param(b" " * (MAX_BYTES + 1), "more than", id="too-long"),
         pytest.param(b'{"version":2,"history":' + b"[" * 100_000, "nested|not JSON", id="deep"),
+        pytest.param(b'{"x":1e999}', "too large a number", id="number-without-end"),
         pytest.param(b"{}", "generations' is missing", id="no-version-and-no-version-1"),
         pytest.param(b'{"version":2}', "'history' is not an array", id="v2-empty"),
         pytest.param(b'{"version":2,"history":{},"total_generations":0}', "not an array", id="v2-history-object"),
