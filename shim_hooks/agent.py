@@ -25,6 +25,7 @@ from shim_hooks.errors import NodeError, NotSupported, RegistryUnavailable
 from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest
 from shim_hooks.log import Log
 from shim_hooks.store.store_tree import StoreTree
+from shim_hooks.threads import in_thread
 
 _SHARE = 0.9
 """Of the launcher's deadline, for realising. The rest is for the answer, which says more than the launcher could."""
@@ -52,14 +53,14 @@ class Agent:
     async def create(self, request: CreateRequest) -> None:
         """Puts the bundle into its environment. Raises NodeError, and then the bundle is as it was."""
         began = time.monotonic()
-        spec = await asyncio.to_thread(read_spec, request.bundle)
+        spec = await in_thread(lambda: read_spec(request.bundle))
         decision = decide(spec)
         if isinstance(decision, Untouched):
             self._log.event("untouched", container=request.container_id, reason=decision.reason)
             return
         realised = await self._enter(request, spec, decision.wanted)
         self._log.event(
-            "realised",
+            "created",
             container=request.container_id,
             environment=str(realised.environment),
             generation=realised.generation,
@@ -88,7 +89,7 @@ class Agent:
 
     async def _sweep(self) -> None:
         try:
-            dropped = await asyncio.to_thread(self._leases.sweep)
+            dropped = await in_thread(self._leases.sweep)
         except NodeError as problem:
             self._log.event("sweep_failed", message=str(problem))
             return
@@ -96,7 +97,7 @@ class Agent:
             self._log.event("leases_dropped", containers=dropped)
 
     async def _enter(self, request: CreateRequest, spec: Spec, wanted: Wanted) -> Realised:
-        rootfs = await asyncio.to_thread(Rootfs.look, request.bundle, spec)
+        rootfs = await in_thread(lambda: Rootfs.look(request.bundle, spec))
         if rootfs.has_store:
             raise NotSupported(
                 f"the image has packages of its own in {STORE_DIR}, which the environment's would hide; that is not "
@@ -104,7 +105,7 @@ class Agent:
             )
         realised = await self._realise(wanted, request.deadline_s * _SHARE)
         _refuse_scripted(realised)
-        await asyncio.to_thread(self._place, request, spec, rootfs, realised)
+        await in_thread(lambda: self._place(request, spec, rootfs, realised))
         return realised
 
     async def _realise(self, wanted: Wanted, deadline_s: float) -> Realised:

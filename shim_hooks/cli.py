@@ -130,3 +130,7 @@ def _config_file(path: str | None) -> Mapping[str, object]:
     if document is not None and not isinstance(document, dict):
         raise SettingsInvalid(f"configuration file {path}: want keys and values, got {type(document).__name__}")
     return document or {}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,10 +5,13 @@ Belongs here: which part gets which setting, and what is printed. Does not: flag
 
 import asyncio
 import contextlib
+import io
 import json
 import platform
 import signal
-from collections.abc import AsyncIterator
+import traceback
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from flox_formats.environment import EnvironmentRef
 from flox_formats.signature import PublicKey, TrustedKeys
@@ -35,17 +38,26 @@ def run_agent(settings: Settings) -> int:
 
 
 async def _run_agent(settings: Settings, log: Log) -> None:
-    stop = asyncio.Event()
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.set_exception_handler(lambda _, context: _log_bug(log, context))
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with _realiser(settings) as realiser:
+        loop.add_signal_handler(number, stop.set)
+    async with _realiser(settings, log) as realiser:
         agent = Agent(realiser, Leases(settings.state_dir / "leases"), log)
         sweeping = asyncio.create_task(agent.sweep_leases(after_delete_s=_AFTER_DELETE_S, interval_s=_SWEEP_INTERVAL_S))
+        sweeping.add_done_callback(lambda task: task.cancelled() or task.result())  # its bug is not to be missed
         with listening(settings.socket) as listener:
             log.event("listening", socket=str(settings.socket), registry=settings.registry_url)
             await AgentServer(agent, log).serve(listener, stop, grace_s=settings.stop_grace_s)
         sweeping.cancel()
         log.event("stopped")
+
+
+def _log_bug(log: Log, context: Mapping[str, Any]) -> None:
+    """An error that nobody expected ends its request, or its task, and not the agent."""
+    error = context.get("exception")
+    trace = traceback.format_exception(error) if isinstance(error, BaseException) else []
+    log.event("bug", message=context["message"], traceback="".join(trace))
 
 
 def realise(settings: Settings, ref: EnvironmentRef, *, deadline_s: float, as_json: bool) -> int:
@@ -78,7 +90,7 @@ def realise(settings: Settings, ref: EnvironmentRef, *, deadline_s: float, as_js
 
 async def _realise(settings: Settings, ref: EnvironmentRef, deadline_s: float) -> Realised:
     wanted = Wanted(ref.environment, ref.generation, None, Mode.RUN)
-    async with _realiser(settings) as realiser:
+    async with _realiser(settings, Log(io.StringIO())) as realiser:  # what it has to say, its error says too
         return await realiser.realise(wanted, deadline_s=deadline_s)
 
 
@@ -122,7 +134,7 @@ def _leases(leases: Leases) -> list[dict[str, object]]:
 
 
 @contextlib.asynccontextmanager
-async def _realiser(settings: Settings) -> AsyncIterator[Realiser]:
+async def _realiser(settings: Settings, log: Log) -> AsyncIterator[Realiser]:
     registry = RegistryClient(
         settings.registry_url,
         connect_timeout_s=settings.connect_timeout_s,
@@ -130,9 +142,11 @@ async def _realiser(settings: Settings) -> AsyncIterator[Realiser]:
     )
     trusted = TrustedKeys(PublicKey.parse(key) for key in settings.trusted_key)
     store = await asyncio.to_thread(NodeStore, settings.state_dir)
+    realiser = Realiser(registry, store, system=_system(), trusted=trusted, log=log)
     try:
-        yield Realiser(registry, store, trusted, _system())
+        yield realiser
     finally:
+        await realiser.aclose()
         await registry.aclose()
         store.close()
 

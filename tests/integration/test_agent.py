@@ -49,7 +49,7 @@ async def test_a_container_of_an_environment_image(rig: AgentRig) -> None:
     assert lease is not None
     assert (lease.bundle, lease.paths) == (bundle, frozenset({path}))
     (event,) = rig.logged()
-    assert (event["event"], event["environment"], event["generation"]) == ("realised", "acme/web", 1)
+    assert (event["event"], event["environment"], event["generation"]) == ("created", "acme/web", 1)
 
 
 async def test_the_live_generation_is_asked_for(rig: AgentRig) -> None:

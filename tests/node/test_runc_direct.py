@@ -62,7 +62,7 @@ class Node:
         return self.rig.bundle(annotations=annotations, **{**members, "process": process})
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [self._launcher, "--root", str(self._folder / "runc"), *arguments]
+        command = [str(self._launcher), "--root", str(self._folder / "runc"), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     @contextlib.asynccontextmanager
