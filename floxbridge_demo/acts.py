@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from floxbridge_demo.busybox import BusyboxMissing
-from floxbridge_demo.containerd import Containerd, ContainerdBinaries, running_containerd
+from floxbridge_demo.containerd import Containerd, ContainerdBinaries, running_containerd, why_no_containers
 from floxbridge_demo.cri import CriFailed
 from floxbridge_demo.generation import Generation, GenerationFiles
 from floxbridge_demo.installation import (
@@ -23,7 +23,7 @@ from floxbridge_demo.installation import (
     running_agent,
     running_registry,
 )
-from floxbridge_demo.machine import why_no_containers
+from floxbridge_demo.machine import MachineUnknown
 from floxbridge_demo.narrator import Narrator, amount
 from floxbridge_demo.nix_cache import NixCache
 from floxbridge_demo.packages import Packages
@@ -216,7 +216,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         tell(Workplace(options.folder), Narrator(sys.stdout), containers=not options.no_container, keep=options.keep)
-    except (ProgramFailed, CriFailed, BusyboxMissing) as error:
+    except (ProgramFailed, CriFailed, BusyboxMissing, MachineUnknown) as error:
         print(f"\nfloxbridge demo: {error}", file=sys.stderr)
         return 1
     return 0

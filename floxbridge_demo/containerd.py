@@ -18,6 +18,7 @@ from floxbridge_demo.busybox import static_busybox
 from floxbridge_demo.containerd_config import ContainerdPlaces, config_toml, hosts_toml
 from floxbridge_demo.cri import Cri, CriFailed
 from floxbridge_demo.leftovers import CONTAINERD_STATE, RUNC_ROOT
+from floxbridge_demo.machine import may_mount
 from floxbridge_demo.program import Program, ProgramFailed
 from floxbridge_demo.sandbox_image import SANDBOX_IMAGE, sandbox_image_archive
 from floxbridge_demo.workplace import Workplace
@@ -48,6 +49,19 @@ class ContainerdBinaries:
 
     def __str__(self) -> str:
         return f"containerd {'.'.join(map(str, self.version))}"
+
+
+def why_no_containers() -> str | None:
+    """What stands in the way of containers on this machine, for a person, or None."""
+    if os.geteuid() != 0:
+        return "this user is not root, and containers need mounts and namespaces: run it with sudo"
+    if not may_mount():
+        return "root may not mount anything here (no CAP_SYS_ADMIN), as in a container that is not privileged"
+    if ContainerdBinaries.find() is None:
+        return "containerd is not installed: Debian has it in the package containerd"
+    if shutil.which("runc") is None:
+        return "runc is not installed: Debian has it in the package runc"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

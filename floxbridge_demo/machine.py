@@ -1,31 +1,29 @@
-"""Whether this machine lets us run containers.
+"""What this machine is and lets us do.
 
-Belongs here: looking, and saying what is missing. Nothing is changed.
+Belongs here: looking. Nothing is changed.
 """
 
-import os
+import platform
 import re
-import shutil
 from pathlib import Path
 
-from floxbridge_demo.containerd import ContainerdBinaries
+from flox_formats.system import System
 
 _CAP_SYS_ADMIN = 1 << 21
 
 
-def why_no_containers() -> str | None:
-    """What stands in the way, for a person, or None."""
-    if os.geteuid() != 0:
-        return "this user is not root, and containers need mounts and namespaces: run it with sudo"
-    if not _capabilities() & _CAP_SYS_ADMIN:
-        return "root may not mount anything here (no CAP_SYS_ADMIN), as in a container that is not privileged"
-    if ContainerdBinaries.find() is None:
-        return "containerd is not installed: Debian has it in the package containerd"
-    if shutil.which("runc") is None:
-        return "runc is not installed: Debian has it in the package runc"
-    return None
+class MachineUnknown(Exception):
+    """A kind of machine that no container of ours runs on."""
 
 
-def _capabilities() -> int:
+def native_system() -> System:
+    try:
+        return System(f"{platform.machine()}-linux")
+    except ValueError:
+        raise MachineUnknown(f"this machine is {platform.machine()}; known are {', '.join(System)}") from None
+
+
+def may_mount() -> bool:
+    """Whether this process has CAP_SYS_ADMIN. Root has it not in a container that is not privileged."""
     found = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(found.group(1), 16) if found else 0
+    return found is not None and bool(int(found.group(1), 16) & _CAP_SYS_ADMIN)

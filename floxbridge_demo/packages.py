@@ -4,7 +4,6 @@ Belongs here: their files. Both are shell scripts on a static busybox, each with
 packages have it: they run in a container that has nothing else. Nothing here needs nix.
 """
 
-import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
 from floxbridge_demo.busybox import static_busybox
+from floxbridge_demo.machine import native_system
 from floxbridge_demo.nix_cache import NixCache
 
 _ECHOIP = """\
@@ -48,20 +48,19 @@ class Packages:
     """All in one cache, for one system: there are binaries for no other."""
 
     system: System
+    busybox: Package
     echoip: Package
     greeting: Package
 
     @classmethod
     def build(cls, cache: NixCache, scratch: Path) -> "Packages":
-        """Adds the packages and what they refer to. `scratch` is made, and the caller's to remove.
-
-        Raises BusyboxMissing.
-        """
+        """Adds all of them. `scratch` is made, and the caller's to remove. Raises BusyboxMissing, MachineUnknown."""
         busybox = _add_busybox(cache, scratch / "busybox")
-        echoip = _add_script(cache, scratch / "echoip", "echoip", "1.0", _ECHOIP, busybox)
-        greeting = _add_script(cache, scratch / "greeting", "greeting", "2.0", _GREETING, busybox)
+        echoip = _add_script(cache, scratch / "echoip", "echoip-1.0", _ECHOIP, busybox)
+        greeting = _add_script(cache, scratch / "greeting", "greeting-2.0", _GREETING, busybox)
         return cls(
-            System(f"{platform.machine()}-linux"),
+            native_system(),
+            Package("busybox", "static", "Many small programs in one", busybox),
             Package("echoip", "1.0", "Prints its addresses and the environment that it runs in", echoip),
             Package("greeting", "2.0", "Greets from the environment that it runs in", greeting),
         )
@@ -76,9 +75,9 @@ def _add_busybox(cache: NixCache, tree: Path) -> StorePath:
     return cache.add("busybox-static", tree)
 
 
-def _add_script(cache: NixCache, tree: Path, name: str, version: str, text: str, busybox: StorePath) -> StorePath:
-    script = tree / "bin" / name
+def _add_script(cache: NixCache, tree: Path, name: str, text: str, busybox: StorePath) -> StorePath:
+    script = tree / "bin" / tree.name
     script.parent.mkdir(parents=True)
     script.write_text(text.format(busybox=busybox))
     script.chmod(0o755)
-    return cache.add(f"{name}-{version}", tree, [busybox])
+    return cache.add(name, tree, [busybox])

@@ -5,16 +5,15 @@ Source: https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 """
 
 import io
-import platform
 import tarfile
 from pathlib import Path
 
 from flox_formats.digest import Digest
 from flox_formats.json_document import canonical_json
+from floxbridge_demo.machine import native_system
 
 SANDBOX_IMAGE = "floxbridge.invalid/sandbox:1"
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _FOREVER_S = "2147483647"
 
 
@@ -23,7 +22,7 @@ def sandbox_image_archive(busybox: Path) -> bytes:
     layer = _tar({"bin/busybox": busybox.read_bytes()}, mode=0o755)
     config = canonical_json(
         {
-            "architecture": _ARCHITECTURES[platform.machine()],
+            "architecture": native_system().oci_architecture,
             "os": "linux",
             "config": {"Entrypoint": ["/bin/busybox", "sleep", _FOREVER_S]},
             "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(layer))]},

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flox_formats.closure import ARTIFACT_TYPE
+from flox_formats.narinfo import NarInfo
 from floxbridge_demo.busybox import BusyboxMissing, static_busybox
 from floxbridge_demo.generation import Generation
 from floxbridge_demo.installation import Hub, Registry, running_registry
@@ -38,11 +40,24 @@ class EchoIp:
         """The registry as image references have it."""
         return self.registry.url.removeprefix("http://")
 
+    def index(self, environment: str, tag: str = "live") -> dict[str, Any]:
+        return self._get(environment, f"manifests/{tag}")
+
     def closure_of(self, manifest: str) -> str:
         """Digest of the closure artifact that refers to this platform manifest, which exists."""
-        url = f"{self.registry.url}/v2/flox/empty/{ENVIRONMENT}/referrers/{manifest}?artifactType={ARTIFACT_TYPE}"
-        with urllib.request.urlopen(url, timeout=60) as answer:
-            return str(json.load(answer)["manifests"][0]["digest"])
+        listed = self._get(ENVIRONMENT, f"referrers/{manifest}?artifactType={ARTIFACT_TYPE}")
+        return str(listed["manifests"][0]["digest"])
+
+    def _get(self, environment: str, path: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.registry.url}/v2/flox/empty/{environment}/{path}", timeout=60) as answer:
+            document: dict[str, Any] = json.load(answer)
+            return document
+
+    def file_size(self, package: Package) -> int:
+        """Bytes of the package's NAR as the cache has it, compressed."""
+        size = NarInfo.parse((self.cache.folder / f"{package.path.hash}.narinfo").read_bytes()).file_size
+        assert size is not None
+        return size
 
     def new_environment(self, *packages: Package) -> str:
         """One of which nobody has heard, with these packages in its first generation."""

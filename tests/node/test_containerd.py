@@ -11,6 +11,7 @@ from floxbridge_demo.containerd_config import PLAIN_HANDLER
 from floxbridge_demo.cri import ContainerSpec, CriFailed, read_log
 from floxbridge_demo.sandbox_image import SANDBOX_IMAGE
 from floxbridge_demo.workplace import Workplace, own_workplace
+from tests.node.leftovers import leftovers
 
 NOWHERE = "http://127.0.0.1:1"
 RUNC = Path("/usr/sbin/runc")
@@ -69,17 +70,3 @@ def test_a_killed_run_is_swept(containerd_binaries: ContainerdBinaries, parent: 
     with own_workplace(parent):
         assert leftovers(abandoned) == []
         assert not abandoned.folder.exists()
-
-
-def leftovers(workplace: Workplace) -> list[str]:
-    """What this machine still has of a workplace, outside of its folder."""
-    mark = str(workplace.folder)
-    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if mark in line]
-    cgroups = [str(it) for it in Path("/sys/fs/cgroup").glob(f"**{workplace.cgroup}")]
-    listed = subprocess.run(["ps", "axww", "-o", "args="], capture_output=True, text=True, check=True).stdout
-    processes = [line for line in listed.splitlines() if mark in line]
-    return [
-        *(f"process: {it}" for it in processes),
-        *(f"mount: {it}" for it in mounts),
-        *(f"cgroup: {it}" for it in cgroups),
-    ]
