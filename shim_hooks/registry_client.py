@@ -149,11 +149,13 @@ class RegistryClient:
     ) -> None:
         """One attempt at what `file` still lacks."""
         path, asking = f"/v2/{repository}/blobs/{blob}", f"fetching blob {blob}"
-        async with self._http.blob(path, asking=asking, size=size, position=file.position) as (start, pieces):
+        async with self._http.blob(path, asking=asking, size=size, position=file.position, received=received) as (
+            start,
+            pieces,
+        ):
             if start != file.position:
                 await asyncio.to_thread(file.restart)
             async for piece in pieces:
-                received(len(piece))
                 await asyncio.to_thread(file.write, piece)
         if not file.is_complete:
             raise Interrupted("the registry ended too early")

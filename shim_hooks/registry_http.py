@@ -6,7 +6,7 @@ Belongs here: connections, deadlines, bounds, what a status means. Does not: whi
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 
 import httpx2
@@ -81,10 +81,11 @@ class RegistryHttp:
 
     @asynccontextmanager
     async def blob(
-        self, path: str, *, asking: str, size: int, position: int
+        self, path: str, *, asking: str, size: int, position: int, received: Callable[[int], None]
     ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         """A blob of `size` bytes from `position` on: where it really begins, `position` or 0, and its pieces.
 
+        `received` is told how many bytes came, each time some did; pieces are larger, to be worth a thread each.
         Raises Interrupted for what may be better a moment later, whether here or while the pieces are read.
         """
         headers = {"Range": f"bytes={position}-"} if position else {}
@@ -95,7 +96,7 @@ class RegistryHttp:
                 if response.status_code not in (200, 206):
                     raise await self._refusal(response, asking)
                 start = _start(response, asking, size, position)
-                async with aclosing(_pieces(response)) as pieces:
+                async with aclosing(_pieces(response, received)) as pieces:
                     yield start, pieces
         except _CUT as problem:
             raise Interrupted(self._cut(problem)) from problem
@@ -165,13 +166,14 @@ def _start(response: httpx2.Response, asking: str, size: int, position: int) -> 
     return start
 
 
-async def _pieces(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-    """The body as it came, in pieces worth a thread each. What came before a cut is not lost."""
+async def _pieces(response: httpx2.Response, received: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
+    """The body as it came. What came before a cut is not lost."""
     pieces, size = list[bytes](), 0
     try:
         async for piece in response.aiter_raw():
             pieces.append(piece)
             size += len(piece)
+            received(len(piece))
             if size >= _PIECE_BYTES:
                 yield b"".join(pieces)
                 pieces, size = [], 0

@@ -103,7 +103,7 @@ class Realiser:
         if wanted.generation is not None and wanted.lockfile is not None:
             generation, lockfile = wanted.generation, wanted.lockfile
             record = await in_thread(lambda: self._complete(lockfile))
-            if record is None:
+            if record is None and (wanted.environment, lockfile, wanted.mode) not in self._flights:
                 found = await self._resolve(wanted, deadline)
         else:
             found = await self._resolve_or_recall(wanted, deadline)
