@@ -1,7 +1,7 @@
 """The agent: what is done for each container that the launcher tells about.
 
-Belongs here: the order of things for a create and a delete. Does not: the socket (`agent_socket.py`), what a container
-gets (`bundle/decision.py`), how an environment comes onto the node (`environment/realise.py`).
+Belongs here: the order of things for a create, an exec and a delete. Does not: the socket (`agent_socket.py`), what a
+container gets (`bundle/decision.py`), how an environment comes onto the node (`environment/realise.py`).
 """
 
 import asyncio
@@ -12,18 +12,20 @@ from typing import Protocol
 
 from flox_formats.store_path import STORE_DIR, StorePath
 from shim_hooks.bundle.annotations import SKIP_CONTAINERS
-from shim_hooks.bundle.decision import Untouched, decide
+from shim_hooks.bundle.decision import InEnvironment, Untouched, decide
 from shim_hooks.bundle.edits import Placement, apply_edits
-from shim_hooks.bundle.file import read_spec, write_spec
+from shim_hooks.bundle.file import read_process, read_spec, write_process, write_spec
 from shim_hooks.bundle.pinned import PinnedGeneration
+from shim_hooks.bundle.process_env import replaced, variables, without_ours
 from shim_hooks.bundle.rootfs import Rootfs
 from shim_hooks.bundle.spec import Spec
 from shim_hooks.environment.activation import CA_BUNDLE, REMOVED, needs_shell, static_variables
 from shim_hooks.environment.realise import Realised, Wanted
 from shim_hooks.environment.tree import Kind, resolve
-from shim_hooks.errors import NodeError, NotSupported, RegistryUnavailable
-from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest
+from shim_hooks.errors import NodeError, NotSupported, RegistryUnavailable, StoreFailed
+from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
 from shim_hooks.log import Log
+from shim_hooks.store.leases import Lease, LeaseInvalid
 from shim_hooks.store.store_tree import StoreTree
 from shim_hooks.threads import in_thread
 
@@ -41,6 +43,8 @@ class Leases(Protocol):
     def take(self, container_id: str, bundle: Path, paths: Iterable[StorePath]) -> None: ...
 
     def drop(self, container_id: str) -> None: ...
+
+    def find(self, container_id: str) -> Lease | None: ...
 
     def sweep(self) -> Sequence[str]: ...
 
@@ -69,6 +73,20 @@ class Agent:
             ms=round((time.monotonic() - began) * 1000, 1),
             warnings=decision.warnings,
         )
+
+    async def exec(self, request: ExecRequest) -> None:
+        """Puts a process that joins a running container into its environment. Raises NodeError, as `create` does.
+
+        Which environment that is, the container's own bundle says, also to an agent that was not there at its create.
+        """
+        wanted = await in_thread(lambda: self._environment_of(request.container_id))
+        if wanted is None:
+            return
+        process = await in_thread(lambda: read_process(request.process))
+        realised = await self._realise(wanted, request.deadline_s * _SHARE)
+        new = _variables(realised, process.env)
+        edited = process.with_env(replaced(without_ours(process.env), new=new, removed=REMOVED))
+        await in_thread(lambda: write_process(request.process, edited))
 
     def delete(self, request: DeleteRequest) -> None:
         """Notes it. The lease is dropped when the bundle is gone: the runtime may still refuse to delete."""
@@ -118,6 +136,20 @@ class Agent:
                 "fetching goes on, and the next try finds more of it"
             ) from error
 
+    def _environment_of(self, container_id: str) -> Wanted | None:
+        """None for a container that was left alone, or whose execs are to be."""
+        try:
+            lease = self._leases.find(container_id)
+        except LeaseInvalid as problem:
+            raise StoreFailed(f"container {container_id}: {problem}") from problem
+        if lease is None:
+            return None
+        spec = read_spec(lease.bundle)
+        if PinnedGeneration.of_mark(spec.annotations) is None:
+            return None
+        decision = decide(spec)
+        return decision.wanted if isinstance(decision, InEnvironment) and decision.exec_too else None
+
     def _place(self, request: CreateRequest, spec: Spec, rootfs: Rootfs, realised: Realised) -> None:
         edited = apply_edits(spec, _placement(spec, rootfs, realised))
         self._leases.take(request.container_id, request.bundle, realised.paths)
@@ -138,18 +170,22 @@ def _refuse_scripted(realised: Realised) -> None:
         )
 
 
-def _placement(spec: Spec, rootfs: Rootfs, realised: Realised) -> Placement:
+def _variables(realised: Realised, inherited: Iterable[str]) -> dict[str, str]:
     bundle = resolve(StoreTree(realised.store_dir), f"{realised.env_path}/{CA_BUNDLE}")
+    return static_variables(
+        lockfile=realised.lockfile,
+        env_path=realised.env_path,
+        environment=realised.environment,
+        inherited=variables(inherited),
+        has_ca_bundle=bundle is not None and bundle.kind is Kind.FILE,
+    )
+
+
+def _placement(spec: Spec, rootfs: Rootfs, realised: Realised) -> Placement:
     return Placement(
         generation=PinnedGeneration(realised.environment, realised.generation, realised.lockfile.digest),
         store_dir=realised.store_dir,
-        variables=static_variables(
-            lockfile=realised.lockfile,
-            env_path=realised.env_path,
-            environment=realised.environment,
-            inherited=spec.variables(),
-            has_ca_bundle=bundle is not None and bundle.kind is Kind.FILE,
-        ),
+        variables=_variables(realised, spec.env),
         removed_variables=REMOVED,
         rootfs_has_tmp=rootfs.has_tmp,
     )

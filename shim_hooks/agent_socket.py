@@ -21,6 +21,7 @@ from shim_hooks.launcher_protocol import (
     REQUEST_MAX_BYTES,
     CreateRequest,
     DeleteRequest,
+    ExecRequest,
     RequestInvalid,
     error_reply,
     parse_request,
@@ -37,9 +38,11 @@ class SocketUnusable(NodeError):
 
 
 class Answers(Protocol):
-    """Who the requests are for. `create` raises NodeError, whose sentence is the answer."""
+    """Who the requests are for. `create` and `exec` raise NodeError, whose sentence is the answer."""
 
     async def create(self, request: CreateRequest) -> None: ...
+
+    async def exec(self, request: ExecRequest) -> None: ...
 
     def delete(self, request: DeleteRequest) -> None: ...
 
@@ -148,10 +151,14 @@ class AgentServer:
                 data = await _read_to_end(reader)  # all of it: closing with some unread would take the answer with it
             _refuse_strangers(writer.get_extra_info("socket"))
             request = parse_request(data)
-            if isinstance(request, DeleteRequest):
-                self._answers.delete(request)
-                return None
-            await self._answers.create(request)
+            match request:
+                case CreateRequest():
+                    await self._answers.create(request)
+                case ExecRequest():
+                    await self._answers.exec(request)
+                case DeleteRequest():
+                    self._answers.delete(request)
+                    return None
         except (NodeError, RequestInvalid) as problem:
             self._log.event("refused", kind=type(problem).__name__, message=str(problem))
             return error_reply(str(problem))

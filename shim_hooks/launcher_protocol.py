@@ -6,9 +6,10 @@ One request a connection, over a unix stream socket. A request is a few fields, 
 hold any other); the end of the stream ends the request, and it is at most `REQUEST_MAX_BYTES` long:
 
     floxbridge/1  create  <bundle: absolute path>  <container id>  <deadline in ms>
+    floxbridge/1  exec    <process file: absolute path>  <container id>  <deadline in ms>
     floxbridge/1  delete  <container id>
 
-Only `create` is answered: `ok\\n`, or `error <one sentence>\\n` with at most `SENTENCE_MAX_BYTES` of sentence.
+All but `delete` are answered: `ok\\n`, or `error <one sentence>\\n` with at most `SENTENCE_MAX_BYTES` of sentence.
 The other side is `launcher/floxbridge_runc.c`.
 """
 
@@ -39,13 +40,22 @@ class CreateRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecRequest:
+    """A process is about to be started in a running container as the file `process` says, whatever we answer."""
+
+    process: Path
+    container_id: str
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteRequest:
     """The runtime is about to be told to delete this container. It may refuse, and its bundle outlives this."""
 
     container_id: str
 
 
-Request = CreateRequest | DeleteRequest
+Request = CreateRequest | ExecRequest | DeleteRequest
 
 
 def parse_request(data: bytes) -> Request:
@@ -61,7 +71,9 @@ def parse_request(data: bytes) -> Request:
                 "'floxbridge-node build-launcher'"
             )
         case [_, b"create", bundle, container_id, deadline_ms]:
-            return CreateRequest(_bundle(bundle), _container_id(container_id), _deadline_s(deadline_ms))
+            return CreateRequest(_path(bundle), _container_id(container_id), _deadline_s(deadline_ms))
+        case [_, b"exec", process, container_id, deadline_ms]:
+            return ExecRequest(_path(process), _container_id(container_id), _deadline_s(deadline_ms))
         case [_, b"delete", container_id]:
             return DeleteRequest(_container_id(container_id))
         case _:
@@ -78,9 +90,9 @@ def error_reply(sentence: str) -> bytes:
     return b"error " + data + b"\n"
 
 
-def _bundle(field: bytes) -> Path:
+def _path(field: bytes) -> Path:
     if not field.startswith(b"/"):
-        raise RequestInvalid(f"a bundle path that is not absolute: {field[:100]!r}")
+        raise RequestInvalid(f"a path that is not absolute: {field[:100]!r}")
     return Path(os.fsdecode(field))
 
 

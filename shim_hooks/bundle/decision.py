@@ -17,6 +17,7 @@ from shim_hooks.bundle.annotations import (
     skipped_containers,
 )
 from shim_hooks.bundle.pinned import PinnedGeneration
+from shim_hooks.bundle.process_env import variables
 from shim_hooks.bundle.spec import Spec
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realise import Wanted
@@ -63,7 +64,7 @@ def _wanted(spec: Spec, container: Container, wishes: PodWishes) -> Wanted:
     if marked is not None:
         return _exactly(marked, wishes.mode)
     _refuse_foreign_store(spec)
-    image = PinnedGeneration.of_image(spec.variables())
+    image = PinnedGeneration.of_image(variables(spec.env))
     if wishes.environment is not None:
         return _annotated(wishes.environment, image, wishes.mode)
     if image is not None:

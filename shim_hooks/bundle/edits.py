@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flox_formats.store_path import STORE_DIR
-from shim_hooks.bundle.pinned import MARK, VARIABLE_PREFIX, PinnedGeneration
+from shim_hooks.bundle.pinned import MARK, PinnedGeneration
+from shim_hooks.bundle.process_env import replaced, without_ours
 from shim_hooks.bundle.spec import Mount, Spec
 
 
@@ -34,8 +35,7 @@ def apply_edits(spec: Spec, placement: Placement) -> Spec:
 
 
 def take_our_variables_out(spec: Spec, placement: Placement) -> Spec:
-    """They told the node what the image stands for, and are none of the program's business."""
-    return spec.with_env(entry for entry in spec.env if not entry.startswith(VARIABLE_PREFIX))
+    return spec.with_env(without_ours(spec.env))
 
 
 def mount_the_store(spec: Spec, placement: Placement) -> Spec:
@@ -46,10 +46,7 @@ def mount_the_store(spec: Spec, placement: Placement) -> Spec:
 
 
 def set_environment(spec: Spec, placement: Placement) -> Spec:
-    """What was inherited is kept, unless it is set anew: a variable that stood twice would have two values."""
-    gone = placement.removed_variables
-    kept = [entry for entry in spec.env if _name(entry) not in gone and _name(entry) not in placement.variables]
-    return spec.with_env([*kept, *(f"{name}={value}" for name, value in placement.variables.items())])
+    return spec.with_env(replaced(spec.env, new=placement.variables, removed=placement.removed_variables))
 
 
 def provide_tmp(spec: Spec, placement: Placement) -> Spec:
@@ -70,7 +67,3 @@ EDITS: tuple[Callable[[Spec, Placement], Spec], ...] = (
     provide_tmp,
     leave_the_mark,
 )
-
-
-def _name(entry: str) -> str:
-    return entry.partition("=")[0]

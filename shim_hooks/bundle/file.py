@@ -1,6 +1,6 @@
-"""The only reader and writer of a bundle's `config.json`.
+"""The only reader and writer of what runtimes are given as files: a bundle's `config.json`, and the process of an exec.
 
-Belongs here: the file, whole or not at all. What is in it is in `spec.py`.
+Belongs here: the files, whole or not at all. What is in them is in `spec.py` and `process.py`.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import stat
 import tempfile
 from pathlib import Path
 
+from shim_hooks.bundle.process import Process
 from shim_hooks.bundle.spec import MAX_BYTES, Spec
 from shim_hooks.errors import BundleInvalid, StoreFailed
 
@@ -17,9 +18,28 @@ _NAME = "config.json"
 
 def read_spec(bundle: Path) -> Spec:
     """Raises BundleInvalid for a `config.json` that is missing, no regular file, too large or no specification."""
-    path = bundle / _NAME
+    return Spec.parse(_read(bundle / _NAME))
+
+
+def write_spec(bundle: Path, spec: Spec) -> None:
+    """Raises StoreFailed when the disk does not take it; nothing has changed then."""
+    _replace(bundle / _NAME, spec.to_bytes())
+
+
+def read_process(path: Path) -> Process:
+    """Raises BundleInvalid, as `read_spec` does."""
+    return Process.parse(_read(path))
+
+
+def write_process(path: Path, process: Process) -> None:
+    """Raises StoreFailed, as `write_spec` does."""
+    _replace(path, process.to_bytes())
+
+
+def _read(path: Path) -> bytes:
+    """At most one byte more than anything here may be long."""
     try:
-        # Not through a symlink, and never waiting at a fifo: the bundle's folder is root's, what lies in it may not be.
+        # Not through a symlink, and never waiting at a fifo: the folder is root's, what lies in it may not be.
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             data = _read_regular(file)
@@ -29,7 +49,7 @@ def read_spec(bundle: Path) -> Spec:
         raise BundleInvalid(f"{path} cannot be read: {problem.strerror}") from problem
     if data is None:
         raise BundleInvalid(f"{path} is not a regular file")
-    return Spec.parse(data)
+    return data
 
 
 def _read_regular(file: int) -> bytes | None:
@@ -39,20 +59,16 @@ def _read_regular(file: int) -> bytes | None:
         return stream.read(MAX_BYTES + 1)
 
 
-def write_spec(bundle: Path, spec: Spec) -> None:
-    """Replaces `config.json`, keeping its mode and owner. Until it is replaced, nothing has changed.
-
-    Raises StoreFailed when the disk does not take it.
-    """
-    path = bundle / _NAME
+def _replace(path: Path, data: bytes) -> None:
+    """Keeps mode and owner. Until the new file takes the old one's place, nothing has changed."""
     try:
         before = path.stat(follow_symlinks=False)
-        file, name = tempfile.mkstemp(prefix=f".{_NAME}.", dir=bundle)
+        file, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(file, "wb") as stream:
                 os.fchmod(file, stat.S_IMODE(before.st_mode))
                 os.fchown(file, before.st_uid, before.st_gid)
-                stream.write(spec.to_bytes())
+                stream.write(data)
                 stream.flush()
                 os.fsync(file)
             Path(name).replace(path)

@@ -70,11 +70,6 @@ class Spec:
     def to_bytes(self) -> bytes:
         return json.dumps(self.document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
-    def variables(self) -> dict[str, str]:
-        """`process.env` by name; of a name that stands twice the last one counts, as in runc's own look-ups."""
-        pairs = (entry.partition("=") for entry in self.env)
-        return {name: value for name, equals, value in pairs if equals}
-
     def with_env(self, env: Iterable[str]) -> Self:
         process = self.document["process"]
         assert isinstance(process, dict)

@@ -1,10 +1,11 @@
 /*
  * floxbridge-runc: the launcher, the small static program in runc's seat (design 8.1).
  *
- * It looks at its arguments only. `create` and `run` are told to the agent and wait for its answer, `delete` is told
- * and waits for nothing; every other verb is exec'd at once. It parses no JSON, prints nothing on stdout, takes no
- * setting from the caller's environment and allocates no memory. When the agent refuses or does not answer, `create`
- * ends with one line in runc's --log file (containerd shows it to the user), the same sentence on stderr, and exit 1.
+ * It looks at its arguments only. `create` and `run` are told to the agent and wait for its answer, `exec --process` is
+ * told and waits a little, `delete` is told and waits for nothing; every other verb is exec'd at once. It parses no
+ * JSON, prints nothing on stdout, takes no setting from the caller's environment and allocates no memory. When the
+ * agent refuses or does not answer, `create` ends with one line in runc's --log file (containerd shows it to the user),
+ * the same sentence on stderr, and exit 1; `exec` and `delete` go on without it.
  *
  * Settings: `<this program>.conf` beside it, else /etc/floxbridge/launcher.conf, else the defaults below. Lines are
  * `key=value`; keys are runtime (a path, or a name looked up in RUNTIME_PATH), socket and deadline_ms.
@@ -12,9 +13,10 @@
  * What it says to the agent, over a unix stream socket (the other side is shim_hooks/launcher_protocol.py):
  *   request  fields, each ended by a NUL byte; the end of the stream ends the request; at most REQUEST_MAX bytes:
  *              floxbridge/1  create  <bundle: absolute path>  <container id>  <deadline in ms>
+ *              floxbridge/1  exec    <process file: absolute path>  <container id>  <deadline in ms>
  *              floxbridge/1  delete  <container id>
  *            (`run` is told as create: to the agent they are one thing)
- *   answer   to create only: "ok\n", or "error <one sentence>\n"; anything else is an agent that broke off.
+ *   answer   "ok\n", or "error <one sentence>\n"; anything else is an agent that broke off. To delete there is none.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -38,6 +40,7 @@
 #define SENTENCE_MAX 4096
 #define REQUEST_MAX (2 * PATH_MAX + 128)
 #define DEADLINE_MAX_MS 3600000L
+#define EXEC_DEADLINE_MS 2000L /* an exec probe is given one second by default: more would help nobody */
 
 struct settings {
     char runtime[PATH_MAX];
@@ -48,7 +51,7 @@ struct settings {
 
 /* What the arguments say; pointers into argv. */
 struct call {
-    const char *verb, *log, *log_format, *bundle, *id;
+    const char *verb, *log, *log_format, *bundle, *process, *id;
     bool foreign_config; /* crun's `create --config FILE`: another file than the bundle's */
     bool asks_help;
 };
@@ -350,6 +353,33 @@ static int read_global_flags(struct call *call, int argc, char **argv)
     return at;
 }
 
+static const char *const EXEC_VALUES[] = {"console-socket", "cwd", "env", "e", "user", "u", "additional-gids", "g",
+                                          "process", "p", "pid-file", "process-label", "apparmor", "cap", "c",
+                                          "preserve-fds", "cgroup", NULL};
+
+/* Reads what stands behind `exec` as far as the container id; the rest is somebody's command. */
+static void read_exec_arguments(struct call *call, int at, int argc, char **argv)
+{
+    for (; at < argc && is_flag(argv[at]); at++) {
+        const char *word = argv[at];
+        if (strcmp(word, "--") == 0) {
+            at++;
+            break;
+        }
+        struct flag flag = split_flag(word);
+        bool known = listed(EXEC_VALUES, flag.name, flag.length);
+        if (!flag.value && known && at + 1 < argc)
+            flag.value = argv[++at];
+        if (named(flag, "process") || named(flag, "p"))
+            call->process = flag.value;
+        else if (!known && word[1] == 'p')
+            call->process = word + 2; /* -pFILE, as crun takes it; runc refuses it */
+        else if (named(flag, "help") || named(flag, "h"))
+            call->asks_help = true;
+    }
+    call->id = at < argc ? argv[at] : NULL;
+}
+
 static bool takes_value(const struct call *call, struct flag flag)
 {
     return strcmp(call->verb, "delete") != 0 && (listed(VERB_VALUES, flag.name, flag.length) ||
@@ -440,74 +470,87 @@ static int open_socket(const struct settings *settings, struct sockaddr_un *addr
     return above_stdio(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
 }
 
-__attribute__((noreturn)) static void fail_late(const struct call *call, const struct settings *settings)
-{
-    fail(call,
-         "floxbridge agent at %s has not answered within %ld ms: see 'journalctl -u floxbridge-node'; "
-         "the container is tried again",
-         settings->socket, settings->deadline_ms);
-}
+enum outcome { ANSWERED, AWAY, LATE, FORBIDDEN };
 
-static int connect_to_agent(const struct call *call, const struct settings *settings, const struct deadline *deadline)
+/* FORBIDDEN leaves the reason in errno. */
+static enum outcome connect_to_agent(int agent, const struct sockaddr_un *address, const struct deadline *deadline)
 {
-    struct sockaddr_un address;
-    int agent = open_socket(settings, &address, 0);
-    if (agent < 0)
-        fail(call, "floxbridge: no socket for asking the agent: %s", strerror(errno));
     for (;;) {
         if (!limit_wait(agent, SO_SNDTIMEO, deadline))
-            fail_late(call, settings);
-        if (connect(agent, (struct sockaddr *)&address, sizeof address) == 0)
-            return agent;
+            return LATE;
+        if (connect(agent, (const struct sockaddr *)address, sizeof *address) == 0)
+            return ANSWERED;
         if (errno == EAGAIN) /* its queue stayed full until the deadline */
-            fail_late(call, settings);
+            return LATE;
         if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR)
-            fail(call,
-                 "floxbridge agent does not answer at %s: start it with 'floxbridge-node agent' or see "
-                 "'journalctl -u floxbridge-node'",
-                 settings->socket);
+            return AWAY;
         if (errno != EINTR)
-            fail(call, "floxbridge agent at %s cannot be asked by uid %ld: %s", settings->socket, (long)geteuid(),
-                 strerror(errno));
+            return FORBIDDEN;
     }
 }
 
-static void send_request(int agent, const struct call *call, const struct settings *settings,
-                         const struct deadline *deadline, const struct request *request)
+static enum outcome send_request(int agent, const struct request *request, const struct deadline *deadline)
 {
     size_t sent = 0;
     while (sent < request->length) {
         if (!limit_wait(agent, SO_SNDTIMEO, deadline))
-            fail_late(call, settings);
+            return LATE;
         ssize_t done = send(agent, request->bytes + sent, request->length - sent, MSG_NOSIGNAL);
         if (done > 0)
             sent += (size_t)done;
         else if (done < 0 && errno == EAGAIN)
-            fail_late(call, settings);
+            return LATE;
         else if (done < 0 && errno != EINTR)
-            return; /* it may have answered and closed already: the answer says more than this error */
+            break; /* it may have answered and closed already: the answer says more than this error */
     }
     shutdown(agent, SHUT_WR);
+    return ANSWERED;
 }
 
-static size_t read_answer(int agent, const struct call *call, const struct settings *settings,
-                          const struct deadline *deadline, char *answer, size_t size)
+/* Reads to the end of the stream; `answer` is then a text, if perhaps an empty one. */
+static enum outcome read_answer(int agent, char *answer, size_t size, const struct deadline *deadline)
 {
     size_t length = 0;
-    while (length < size) {
+    while (length < size - 1) {
         if (!limit_wait(agent, SO_RCVTIMEO, deadline))
-            fail_late(call, settings);
-        ssize_t got = recv(agent, answer + length, size - length, 0);
-        if (got == 0)
-            break;
+            return LATE;
+        ssize_t got = recv(agent, answer + length, size - 1 - length, 0);
         if (got > 0)
             length += (size_t)got;
-        else if (errno == EAGAIN)
-            fail_late(call, settings);
-        else if (errno != EINTR)
+        else if (got < 0 && errno == EAGAIN)
+            return LATE;
+        else if (got == 0 || errno != EINTR)
             break;
     }
-    return length;
+    answer[length] = '\0';
+    return ANSWERED;
+}
+
+static enum outcome ask(const struct settings *settings, const struct request *request, long deadline_ms, char *answer,
+                        size_t size)
+{
+    struct deadline deadline = deadline_in(deadline_ms);
+    struct sockaddr_un address;
+    int agent = open_socket(settings, &address, 0);
+    if (agent < 0)
+        return FORBIDDEN;
+    enum outcome outcome = connect_to_agent(agent, &address, &deadline);
+    if (outcome == ANSWERED)
+        outcome = send_request(agent, request, &deadline);
+    if (outcome == ANSWERED)
+        outcome = read_answer(agent, answer, size, &deadline);
+    int problem = errno;
+    close(agent);
+    errno = problem;
+    return outcome;
+}
+
+static bool compose(struct request *request, const char *verb, const char *path, const char *id, long deadline_ms)
+{
+    char number[24];
+    snprintf(number, sizeof number, "%ld", deadline_ms);
+    return add_field(request, "floxbridge/1") && add_field(request, verb) && add_field(request, path) &&
+           add_field(request, id) && add_field(request, number);
 }
 
 /* Comes back when the agent said ok, and not otherwise. */
@@ -515,9 +558,8 @@ static void ask_to_create(const struct call *call, const struct settings *settin
 {
     static struct request request;
     static char answer[SENTENCE_MAX + 16];
-    char bundle[PATH_MAX], deadline_ms[24];
+    char bundle[PATH_MAX];
     const char *named_bundle = call->bundle && *call->bundle ? call->bundle : "."; /* as runc has it */
-    struct deadline deadline = deadline_in(settings->deadline_ms);
 
     if (settings->problem[0])
         fail(call, "floxbridge launcher settings: %s", settings->problem);
@@ -526,24 +568,46 @@ static void ask_to_create(const struct call *call, const struct settings *settin
              call->verb);
     if (!realpath(named_bundle, bundle))
         fail(call, "floxbridge: bundle %.3000s: %s", named_bundle, strerror(errno));
-    snprintf(deadline_ms, sizeof deadline_ms, "%ld", settings->deadline_ms);
-    if (!add_field(&request, "floxbridge/1") || !add_field(&request, "create") || !add_field(&request, bundle) ||
-        !add_field(&request, call->id) || !add_field(&request, deadline_ms))
+    if (!compose(&request, "create", bundle, call->id, settings->deadline_ms))
         fail(call, "floxbridge: bundle path and container id are longer than %d bytes", REQUEST_MAX);
 
-    int agent = connect_to_agent(call, settings, &deadline);
-    send_request(agent, call, settings, &deadline, &request);
-    size_t length = read_answer(agent, call, settings, &deadline, answer, sizeof answer - 1);
-    close(agent);
-    answer[length] = '\0';
+    switch (ask(settings, &request, settings->deadline_ms, answer, sizeof answer)) {
+    case AWAY:
+        fail(call,
+             "floxbridge agent does not answer at %s: start it with 'floxbridge-node agent' or see "
+             "'journalctl -u floxbridge-node'",
+             settings->socket);
+    case LATE:
+        fail(call,
+             "floxbridge agent at %s has not answered within %ld ms: see 'journalctl -u floxbridge-node'; "
+             "the container is tried again",
+             settings->socket, settings->deadline_ms);
+    case FORBIDDEN:
+        fail(call, "floxbridge agent at %s cannot be asked by uid %ld: %s", settings->socket, (long)geteuid(),
+             strerror(errno));
+    case ANSWERED:
+        break;
+    }
     if (strcmp(answer, "ok\n") == 0)
         return;
-    if (length > 7 && memcmp(answer, "error ", 6) == 0 && answer[length - 1] == '\n') {
+    size_t length = strlen(answer);
+    if (length > 7 && strncmp(answer, "error ", 6) == 0 && answer[length - 1] == '\n') {
         answer[length - 1] = '\0';
         fail(call, "%s", answer + 6);
     }
     fail(call, "floxbridge agent at %s broke off without an answer: see 'journalctl -u floxbridge-node'",
          settings->socket);
+}
+
+/* The agent puts the environment into the process file. Whatever comes of it, the exec goes on. */
+static void tell_exec(const struct call *call, const struct settings *settings)
+{
+    static struct request request;
+    static char answer[SENTENCE_MAX + 16];
+    char process[PATH_MAX];
+    long deadline_ms = settings->deadline_ms < EXEC_DEADLINE_MS ? settings->deadline_ms : EXEC_DEADLINE_MS;
+    if (realpath(call->process, process) && compose(&request, "exec", process, call->id, deadline_ms))
+        ask(settings, &request, deadline_ms, answer, sizeof answer);
 }
 
 /* Waits for nothing and cannot fail: an agent that misses it finds the bundle gone when it looks itself. */
@@ -611,11 +675,15 @@ int main(int argc, char **argv)
     if (at < argc) {
         call.verb = argv[at];
         bool creates = strcmp(call.verb, "create") == 0 || strcmp(call.verb, "run") == 0;
-        bool deletes = strcmp(call.verb, "delete") == 0;
+        bool deletes = strcmp(call.verb, "delete") == 0, executes = strcmp(call.verb, "exec") == 0;
         if (creates || deletes)
             read_verb_arguments(&call, at + 1, argc, argv);
+        if (executes)
+            read_exec_arguments(&call, at + 1, argc, argv);
         if (call.id && !call.asks_help && creates) /* without an id runc says itself what it wants */
             ask_to_create(&call, &settings);
+        if (call.id && !call.asks_help && executes && call.process)
+            tell_exec(&call, &settings);
         if (call.id && !call.asks_help && deletes)
             tell_deleted(&call, &settings);
     }

@@ -90,6 +90,12 @@ class AgentRig:
         self._log = Lines()
         self.agent = Agent(self.environments, self.leases, Log(self._log))
 
+    def restarted(self) -> "AgentRig":
+        """The same node with an agent that knows nothing yet."""
+        again = AgentRig(self.folder)
+        again.agent = Agent(self.environments, again.leases, Log(again._log))
+        return again
+
     def bundle(
         self,
         name: str = "c1",

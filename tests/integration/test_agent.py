@@ -10,7 +10,7 @@ import pytest
 from shim_hooks.agent_socket import AgentServer, listening
 from shim_hooks.errors import BundleInvalid, NodeError, NotSupported, RegistryRefused, RegistryUnavailable, StoreFailed
 from shim_hooks.launcher.build import build_launcher
-from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest
+from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
 from shim_hooks.log import Log
 from tests.conftest import needs, needs_root
 from tests.integration.agent_rig import WEB, AgentRig, config, image, lockfile, variables
@@ -78,6 +78,53 @@ async def test_certificates_are_found_behind_links(rig: AgentRig) -> None:
     bundle = rig.bundle(annotations={"flox.dev/environment": "acme/web:1"})
     await rig.agent.create(create(bundle))
     assert variables(bundle)["SSL_CERT_FILE"] == f"{path}/etc/ssl/certs/ca-bundle.crt"
+
+
+def _process(rig: AgentRig, env: list[str]) -> Path:
+    path = rig.folder / "process.json"
+    path.write_text(json.dumps({"args": ["sh"], "cwd": "/", "env": env, "user": {"uid": 7}}))
+    return path
+
+
+async def test_an_exec_gets_what_its_container_got(rig: AgentRig) -> None:
+    rig.environments.add(WEB, PLAIN)
+    bundle = rig.bundle(annotations=ANNOTATED, env=image(PLAIN))
+    await rig.agent.create(create(bundle))
+    rig.environments.add(WEB, lockfile())
+    path = _process(rig, [*image(PLAIN), "TERM=xterm"])
+    await rig.restarted().agent.exec(ExecRequest(path, "c1", 60))
+    edited = json.loads(path.read_text())
+    assert dict(entry.split("=", 1) for entry in edited["env"]) == {**variables(bundle), "TERM": "xterm"}
+    assert (edited["args"], edited["user"]) == (["sh"], {"uid": 7})
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        pytest.param({"flox.dev/skip-containers": "main"}, id="container-left-alone"),
+        pytest.param({"flox.dev/skip-containers-exec": "side, main"}, id="exec-left-alone"),
+    ],
+)
+async def test_an_exec_that_is_left_alone(rig: AgentRig, annotations: dict[str, str]) -> None:
+    rig.environments.add(WEB, PLAIN)
+    named = {"io.kubernetes.cri.container-name": "main", **ANNOTATED, **annotations}
+    await rig.agent.create(create(rig.bundle(annotations=named)))
+    path = _process(rig, ["PATH=/bin"])
+    before = path.read_bytes()
+    for container_id in ("c1", "unknown"):
+        await rig.agent.exec(ExecRequest(path, container_id, 60))
+    assert path.read_bytes() == before
+
+
+async def test_an_exec_that_cannot_be_edited(rig: AgentRig) -> None:
+    rig.environments.add(WEB, PLAIN)
+    await rig.agent.create(create(rig.bundle(annotations=ANNOTATED)))
+    (rig.folder / "process.json").write_text("not json")
+    with pytest.raises(BundleInvalid, match="process: not JSON"):
+        await rig.agent.exec(ExecRequest(rig.folder / "process.json", "c1", 60))
+    (rig.folder / "state" / "leases" / "c1.json").write_text("garbage")
+    with pytest.raises(StoreFailed, match="container c1: lease: not JSON"):
+        await rig.agent.exec(ExecRequest(rig.folder / "process.json", "c1", 60))
 
 
 async def test_the_sandbox_is_left_alone(rig: AgentRig) -> None:

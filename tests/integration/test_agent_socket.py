@@ -15,7 +15,7 @@ import pytest
 
 from shim_hooks.agent_socket import AgentServer, SocketUnusable, is_served, listening
 from shim_hooks.errors import Refused
-from shim_hooks.launcher_protocol import REQUEST_MAX_BYTES, CreateRequest, DeleteRequest
+from shim_hooks.launcher_protocol import REQUEST_MAX_BYTES, CreateRequest, DeleteRequest, ExecRequest, Request
 from shim_hooks.log import Log
 from tests.conftest import needs, needs_root
 
@@ -29,13 +29,18 @@ class Answers:
     """Keeps what it is asked. Creates wait for `let_go`, and fail when there is an `error`."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.asked: list[CreateRequest | DeleteRequest] = []
+        self.asked: list[Request] = []
         self.came, self.let_go, self._error = asyncio.Event(), asyncio.Event(), error
 
     async def create(self, request: CreateRequest) -> None:
         self.asked.append(request)
         self.came.set()
         await self.let_go.wait()
+        if self._error is not None:
+            raise self._error
+
+    async def exec(self, request: ExecRequest) -> None:
+        self.asked.append(request)
         if self._error is not None:
             raise self._error
 
@@ -165,6 +170,12 @@ async def test_a_delete_is_not_answered(path: Path) -> None:
     async with running(path, open_answers()) as agent:
         assert await agent.say(DELETE) == b""
     assert agent.answers.asked == [DeleteRequest("c1")]
+
+
+async def test_an_exec(path: Path) -> None:
+    async with running(path, Answers()) as agent:
+        assert await agent.say(b"floxbridge/1\0exec\0/p\0c1\x001000\0") == b"ok\n"
+    assert agent.answers.asked == [ExecRequest(Path("/p"), "c1", 1.0)]
 
 
 async def test_a_launcher_that_does_not_wait(path: Path) -> None:

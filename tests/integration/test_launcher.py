@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shim_hooks.launcher.build import LauncherNotBuilt, build_launcher
-from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, error_reply
+from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest, error_reply
 from tests.conftest import needs
 from tests.integration.launcher_rig import Rig, silent_listener
 
@@ -94,8 +94,33 @@ def test_delete_is_told_and_waits_for_nothing(rig: Rig, arguments: tuple[str, ..
     assert outcome.runtime_argv == list(arguments)
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(("--process", "P"), id="plain"),
+        pytest.param(("--process=P", "--detach", "--pid-file", "F"), id="as-containerd"),
+        pytest.param(("--cwd", "/", "-p", "P", "--tty"), id="short"),
+        pytest.param(("-process", "P"), id="one-dash"),
+        pytest.param(("-pP", "--preserve-fds", "1"), id="crun"),
+        pytest.param(("--pid-file", "-p", "-p=P", "--"), id="value-that-is-a-flag"),
+        pytest.param(("--newswitch", "--process", "P"), id="unknown-switch"),
+    ],
+)
+@pytest.mark.parametrize("answer", [b"ok\n", b"error no\n", b"", None], ids=["ok", "refused", "broke-off", "hangs"])
+def test_exec_is_told_and_goes_on_whatever_comes(rig: Rig, flags: tuple[str, ...], answer: bytes | None) -> None:
+    rig.configure(deadline_ms=50 if answer is None else 20_000)
+    (rig.folder / "P").write_text("{}")
+    with rig.agent(answer) as agent:
+        outcome = rig.run("exec", *flags, "c1", "--process", "Q", "create")
+        (request,) = agent.requests(1)
+    assert request == ExecRequest(rig.folder / "P", "c1", 0.05 if answer is None else 2.0)
+    assert outcome.runtime_argv == ["exec", *flags, "c1", "--process", "Q", "create"]
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "from the runtime\n", "")
+
+
 PASSED_ON = [
     pytest.param(("exec", "--process", "P", "create"), id="exec"),
+    pytest.param(("exec", "--tty", "c1", "sh", "--process", "P"), id="exec-without-process-file"),
     pytest.param(("--root", "create", "state", "create"), id="words-that-are-no-verb"),
     pytest.param(("kill", "--all", "c1", "9"), id="kill"),
     pytest.param(("features",), id="features"),

@@ -65,6 +65,13 @@ class Node:
         command = [str(self._launcher), "--root", str(self._folder / "runc"), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
+    def run_detached(self, bundle: Path, container_id: str) -> None:
+        """With nothing of ours open in it: a pipe would not end before the container does."""
+        root = ["--root", str(self._folder / "runc")]
+        command = [str(self._launcher), *root, "run", "--detach", "--bundle", str(bundle), container_id]
+        nowhere = subprocess.DEVNULL
+        subprocess.run(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, timeout=60, check=True)
+
     @contextlib.asynccontextmanager
     async def agent(self) -> AsyncIterator[None]:
         stop = asyncio.Event()
@@ -123,6 +130,25 @@ async def test_on_top_of_an_ordinary_image(node: Node) -> None:
     (bundle / "rootfs" / "tmp").mkdir()
     ran = await _ran(node, bundle)
     assert f"FLOX_ENV={node.path}\n" in ran.stdout
+
+
+async def test_an_exec_joins_the_environment(node: Node) -> None:
+    bundle = node.bundle(["busybox", "sleep", "1000"])
+    process = bundle / "exec.json"
+    text = json.dumps({"args": ["busybox", "env"], "cwd": "/", "env": image(node.lock), "user": {"uid": 0, "gid": 0}})
+    container_id = "floxbridge-test-exec"
+    async with node.agent():
+        await asyncio.to_thread(node.run_detached, bundle, container_id)
+        try:
+            process.write_text(text)
+            ran = await asyncio.to_thread(node.run, "exec", "--process", str(process), container_id)
+            assert ran.returncode == 0, ran.stderr
+            assert f"PATH={node.path}/bin:/bin\n" in ran.stdout
+            assert "GREETING=hello world\n" in ran.stdout
+            assert "FLOXBRIDGE_" not in ran.stdout
+        finally:
+            deleted = await asyncio.to_thread(node.run, "delete", "--force", container_id)
+    assert deleted.returncode == 0
 
 
 async def test_without_an_agent_nothing_is_created(node: Node) -> None:

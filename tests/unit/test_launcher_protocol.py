@@ -11,6 +11,7 @@ from shim_hooks.launcher_protocol import (
     SENTENCE_MAX_BYTES,
     CreateRequest,
     DeleteRequest,
+    ExecRequest,
     Request,
     RequestInvalid,
     error_reply,
@@ -29,6 +30,7 @@ from shim_hooks.launcher_protocol import (
             CreateRequest(Path("/a\nb \udcff"), "c", 0.001),
             id="any-path",
         ),
+        pytest.param(b"floxbridge/1\0exec\0/tmp/p\0c1\x002000\0", ExecRequest(Path("/tmp/p"), "c1", 2.0), id="exec"),
         pytest.param(b"floxbridge/1\0delete\0c-1_2.3\0", DeleteRequest("c-1_2.3"), id="delete"),
     ],
 )
@@ -43,6 +45,7 @@ def test_reads(data: bytes, request_: Request) -> None:
         pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="http"),
         pytest.param(b"floxbridge/2\0delete\0c\0", id="other-version"),
         pytest.param(b"floxbridge/1\0delete\0c", id="cut-off"),
+        pytest.param(b"floxbridge/1\0exec\0p\0c\x001\0", id="relative-process"),
         pytest.param(b"floxbridge/1\0create\0/b\0c\0", id="too-few-fields"),
         pytest.param(b"floxbridge/1\0delete\0c\0d\0", id="too-many-fields"),
         pytest.param(b"floxbridge/1\0create\0b\0c\x001\0", id="relative-bundle"),

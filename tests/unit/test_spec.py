@@ -23,7 +23,6 @@ def test_reads_what_containerd_writes() -> None:
         annotations={"k": "v"},
     )
     assert read.env == ("PATH=/bin", "A=1", "A=2", "odd")
-    assert read.variables() == {"PATH": "/bin", "A": "2"}
     assert read.mount_points == ("/proc", "/tmp", "/x/y")
     assert (dict(read.annotations), read.rootfs) == ({"k": "v"}, "rootfs")
 

@@ -1,0 +1,46 @@
+"""The process that `exec --process FILE` starts in a container that runs, the value that FILE holds.
+
+Belongs here: what we read and write of it; the rest passes through untouched. Its variables are the container's
+original ones, as containerd has them on record, and not those of the edited `config.json`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from flox_formats.errors import FormatError
+from flox_formats.json_document import Fields, read_object
+from shim_hooks.errors import BundleInvalid
+
+MAX_BYTES = 8 * 1024 * 1024
+
+
+class _NotAProcess(FormatError):
+    """What the readers of `flox_formats` raise before it becomes BundleInvalid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    document: Mapping[str, object]
+    env: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Raises BundleInvalid."""
+        try:
+            document = read_object(data, what="process", max_bytes=MAX_BYTES, error=_NotAProcess)
+            process = cls(document, Fields(document, where="process", error=_NotAProcess).texts("env"))
+            process.to_bytes()  # what is nested too deeply to be written again is better refused now
+        except _NotAProcess as problem:
+            raise BundleInvalid(str(problem)) from problem
+        except RecursionError as problem:
+            raise BundleInvalid("process: nested too deeply") from problem
+        return process
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(self.document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+    def with_env(self, env: Iterable[str]) -> Self:
+        entries = tuple(env)
+        return type(self)({**self.document, "env": list(entries)}, entries)
