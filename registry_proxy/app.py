@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from registry_proxy.content.store import ContentStore
 from registry_proxy.endpoints.answers import API_VERSION, answer_error, answer_http_exception, answer_unforeseen
 from registry_proxy.endpoints.blobs import Blobs
+from registry_proxy.endpoints.callers import Callers
 from registry_proxy.endpoints.health import Readyz, healthz
 from registry_proxy.endpoints.manifests import Manifests
 from registry_proxy.endpoints.referrers import Referrers
@@ -31,16 +32,17 @@ class Parts:
     empty: EmptyImages
     environments: EnvironmentImages
     store: ContentStore
+    callers: Callers
     hub: ASGIApp | None
 
 
 def build_app(parts: Parts) -> Starlette:
     routes: list[BaseRoute] = [
         Route("/v2/", _version),
-        _route("/v2/{name:path}/manifests/{reference}", Manifests(parts.empty, parts.environments)),
-        _route("/v2/{name:path}/blobs/{digest}", Blobs(parts.empty, parts.environments)),
-        _route("/v2/{name:path}/tags/list", Tags(parts.environments)),
-        _route("/v2/{name:path}/referrers/{digest}", Referrers(parts.environments)),
+        _route("/v2/{name:path}/manifests/{reference}", Manifests(parts.empty, parts.environments, parts.callers)),
+        _route("/v2/{name:path}/blobs/{digest}", Blobs(parts.empty, parts.environments, parts.callers)),
+        _route("/v2/{name:path}/tags/list", Tags(parts.environments, parts.callers)),
+        _route("/v2/{name:path}/referrers/{digest}", Referrers(parts.environments, parts.callers)),
         _route("/v2/{name:path}/blobs/uploads/{rest:path}", _refuse_write),
         Route("/healthz", healthz),
         _route("/readyz", Readyz(parts.store)),

@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     resolving.add_argument("ref", metavar="REF", help="owner/name for the live generation, or owner/name:N")
     resolving.add_argument("--json", action="store_true", help="print JSON")
-    _add_settings(resolving, ["floxhub_url", "floxhub_git_url", "lookup_timeout_s", "connect_timeout_s"])
+    _add_settings(
+        resolving, ["floxhub_url", "floxhub_git_url", "floxhub_token_file", "lookup_timeout_s", "connect_timeout_s"]
+    )
     add_hub_commands(commands)
     commands.add_parser("demo", help="run it all on this machine", add_help=False)
     return parser

@@ -46,6 +46,24 @@ class EnvironmentUnknown(RegistryError):
     status, code = 404, "NAME_UNKNOWN"
 
 
+class EnvironmentPrivate(RegistryError):
+    """FloxHub wants a token before it says anything about the environment."""
+
+    status, code = 401, "UNAUTHORIZED"
+
+
+class TokenRejected(RegistryError):
+    """FloxHub knows the token as invalid, expired or revoked."""
+
+    status, code = 401, "UNAUTHORIZED"
+
+
+class EnvironmentForbidden(RegistryError):
+    """FloxHub knows the token, and does not show its owner this environment."""
+
+    status, code = 403, "DENIED"
+
+
 class EnvironmentAmbiguous(RegistryError):
     """Several environments differ from the asked name only by case."""
 
@@ -83,10 +101,14 @@ class MethodUnsupported(RegistryError):
 
 
 class FloxHubUnavailable(RegistryError):
-    """FloxHub did not answer in time, or answered with an error of its own. Trying again may help."""
+    """FloxHub did not answer in time, or answered with an error of its own. Trying again may help.
+
+    `upstream_retry_after_s` is how long FloxHub itself asked to be left alone.
+    """
 
     status, code = 503, "UNAVAILABLE"
     retry_after_s = 2
+    upstream_retry_after_s: int | None = None
 
 
 class FloxHubGarbled(RegistryError):

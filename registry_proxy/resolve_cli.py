@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flox_formats.environment import EnvironmentRef
+from registry_proxy.floxhub.credential import View
 from registry_proxy.images.reference import PREFIX, GenerationTag, LiveTag
+from registry_proxy.log import Log
 from registry_proxy.repositories.environments import TaggedImage
 from registry_proxy.settings import Settings
-from registry_proxy.wiring import floxhub_urls, open_registry
+from registry_proxy.wiring import NoMetrics, floxhub_urls, open_registry
 
 
 async def resolve(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -20,8 +22,10 @@ async def resolve(arguments: argparse.Namespace, settings: Settings) -> int:
     tag = GenerationTag(ref.generation) if ref.generation is not None else LiveTag()
     with tempfile.TemporaryDirectory(prefix="floxbridge-resolve-") as state:
         asked = replace(settings, state_dir=Path(state))
-        async with open_registry(asked, floxhub_urls(asked, None)) as registry:
-            facts = _facts(await registry.environments.tagged(ref.environment, tag))
+        async with open_registry(asked, floxhub_urls(asked, None), Log(), NoMetrics()) as registry:
+            facts = _facts(
+                await registry.environments.tagged(View(ref.environment, await registry.token.current()), tag)
+            )
     print(json.dumps(facts, indent=2) if arguments.json else _text(facts))
     return 0
 

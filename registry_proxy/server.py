@@ -8,7 +8,7 @@ from flox_formats.settings import SettingsInvalid
 from registry_proxy.app import build_app
 from registry_proxy.log import Log
 from registry_proxy.settings import Settings
-from registry_proxy.wiring import floxhub_urls, open_registry
+from registry_proxy.wiring import NoMetrics, floxhub_urls, open_registry
 
 _BACKLOG = 2048
 _DRAIN_S = 30
@@ -19,7 +19,7 @@ async def serve(settings: Settings, log: Log) -> None:
     with _listen(*settings.listen) as listening:
         url = _url_of(listening)
         urls = floxhub_urls(settings, url)
-        async with open_registry(settings, urls) as registry:
+        async with open_registry(settings, urls, log, NoMetrics()) as registry:
             config = uvicorn.Config(
                 build_app(registry.parts),
                 lifespan="off",

@@ -37,6 +37,9 @@ class Settings:
     )
     floxhub_url: str | None = setting(None, text, "FloxHub's base URL (https://hub.flox.dev); part of every image")
     floxhub_git_url: str | None = setting(None, text, "where FloxHub's git is, if not where the base URL says")
+    floxhub_token_file: Path | None = setting(
+        None, _path, "file with the cluster's own FloxHub token; re-read on change"
+    )
     hub_dir: Path | None = setting(None, _path, "serve a FloxHub of one's own from this folder, and ask that")
     nix_cache: tuple[str, ...] = setting(_CACHES, texts, "binary cache to fetch packages from, in order (repeatable)")
     trusted_key: tuple[str, ...] = setting(
@@ -46,6 +49,7 @@ class Settings:
     pinned_ttl_s: float = setting(60.0, seconds, "how long the answer what generation N is is good")
     missing_ttl_s: float = setting(2.0, seconds, "how long the answer that something does not exist is good")
     max_stale_s: float | None = setting(None, seconds, "oldest last known answer served while FloxHub is silent")
+    offline: bool = setting(False, flag, "never ask FloxHub: serve the last known answers only")
     lookup_timeout_s: float = setting(3.0, seconds, "how long a request waits for FloxHub")
     fetch_timeout_s: float = setting(60.0, seconds, "how long one conversation with FloxHub may take in all")
     connect_timeout_s: float = setting(2.0, seconds, "how long a connection to FloxHub or a cache may take to open")

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
 import httpx2
@@ -14,11 +15,15 @@ from registry_proxy.app import Parts
 from registry_proxy.content.downloads import Downloads
 from registry_proxy.content.holdings import Holdings
 from registry_proxy.content.store import ContentStore
+from registry_proxy.endpoints.callers import Callers
+from registry_proxy.floxhub.asking import Asking, AskingMetrics
+from registry_proxy.floxhub.cluster_token import ClusterToken
 from registry_proxy.floxhub.git import FloxHubGit
 from registry_proxy.floxhub.local_server import serve_hub_app
-from registry_proxy.floxhub.resolver import Freshness, Resolver
+from registry_proxy.floxhub.resolver import Freshness, Resolver, ResolverMetrics
 from registry_proxy.floxhub.snapshot import Snapshots
 from registry_proxy.floxhub.urls import DEFAULT_BASE_URL, FloxHubUrls
+from registry_proxy.log import Log
 from registry_proxy.nix.binary_cache import open_cache
 from registry_proxy.nix.closure_walk import ClosureWalk
 from registry_proxy.repositories.closures import Closures
@@ -32,13 +37,27 @@ _EMBEDDED_BASE_URL = "http://floxhub.localhost"
 _THREADS = 32
 
 
+class RegistryMetrics(AskingMetrics, ResolverMetrics, Protocol):
+    """All that is told while a registry works."""
+
+
+class NoMetrics:
+    """For a command that ends before anybody could look."""
+
+    def upstream_answered(self, upstream: str, outcome: str, seconds: float) -> None:
+        pass
+
+    def resolved(self, outcome: str, age_s: float | None) -> None:
+        pass
+
+
 @dataclass(frozen=True, slots=True)
 class Registry:
     """The parts of a running registry, for serving and for `floxbridge resolve`."""
 
     parts: Parts
     environments: EnvironmentImages
-    urls: FloxHubUrls
+    token: ClusterToken
 
 
 def floxhub_urls(settings: Settings, own_url: str | None) -> FloxHubUrls:
@@ -60,7 +79,9 @@ def trusted_keys(settings: Settings) -> TrustedKeys:
 
 
 @contextlib.asynccontextmanager
-async def open_registry(settings: Settings, urls: FloxHubUrls) -> AsyncIterator[Registry]:
+async def open_registry(
+    settings: Settings, urls: FloxHubUrls, log: Log, metrics: RegistryMetrics
+) -> AsyncIterator[Registry]:
     """Opens the state directory and the clients; closes all of it. Raises SettingsInvalid, StorageFailed."""
     step = httpx2.Timeout(settings.cache_timeout_s, connect=settings.connect_timeout_s)
     headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
@@ -75,19 +96,25 @@ async def open_registry(settings: Settings, urls: FloxHubUrls) -> AsyncIterator[
                 list(caches.values()), trusted_keys(settings), downloads, max_questions=settings.max_questions
             )
             closures = Closures(walk, store, holdings, threads)
+            snapshots = Snapshots(settings.state_dir / "floxhub")
+            git = FloxHubGit(urls, git_http)
+            asking = Asking(git, snapshots, timeout_s=settings.fetch_timeout_s, metrics=metrics)
             resolver = Resolver(
-                FloxHubGit(urls, git_http),
-                Snapshots(settings.state_dir / "floxhub"),
+                None if settings.offline else asking,
+                snapshots,
                 freshness=Freshness(
                     settings.resolve_ttl_s, settings.pinned_ttl_s, settings.missing_ttl_s, settings.max_stale_s
                 ),
                 lookup_timeout_s=settings.lookup_timeout_s,
-                fetch_timeout_s=settings.fetch_timeout_s,
+                metrics=metrics,
+            )
+            token = ClusterToken(
+                settings.floxhub_token_file, problem=lambda sentence: log.event("token_unusable", message=sentence)
             )
             environments = EnvironmentImages(resolver, urls, store, holdings, downloads, closures, caches, threads)
             hub = serve_hub_app(settings.hub_dir) if settings.hub_dir is not None else None
             try:
-                yield Registry(Parts(EmptyImages(), environments, store, hub), environments, urls)
+                yield Registry(Parts(EmptyImages(), environments, store, Callers(token), hub), environments, token)
             finally:
                 for part in (environments, resolver, closures, downloads):
                     await part.aclose()

@@ -12,8 +12,10 @@ from flox_formats.digest import Digest
 from registry_proxy.content.downloads import CHUNK_BYTES, Download
 from registry_proxy.content.store import StoredBlob
 from registry_proxy.endpoints.answers import API_VERSION, answer_content, matches_etag
+from registry_proxy.endpoints.callers import Callers
 from registry_proxy.endpoints.paths import asked_repository
 from registry_proxy.errors import RangeUnsatisfiable
+from registry_proxy.floxhub.credential import View
 from registry_proxy.images.reference import EmptyRepository, parse_digest
 from registry_proxy.repositories.empty import EmptyImages
 from registry_proxy.repositories.environments import EnvironmentImages
@@ -25,15 +27,16 @@ _BLOB_TYPE = "application/octet-stream"
 class Blobs:
     """GET and HEAD."""
 
-    def __init__(self, empty: EmptyImages, environments: EnvironmentImages) -> None:
-        self._empty, self._environments = empty, environments
+    def __init__(self, empty: EmptyImages, environments: EnvironmentImages, callers: Callers) -> None:
+        self._empty, self._environments, self._callers = empty, environments, callers
 
     async def __call__(self, request: Request) -> Response:
         repository = asked_repository(request)
         digest = parse_digest(request.path_params["digest"])
         if isinstance(repository, EmptyRepository):
             return answer_content(request, self._empty.blob(digest))
-        blob = await self._environments.blob(repository.environment, digest)
+        view = View(repository.environment, await self._callers.credential(request))
+        blob = await self._environments.blob(view, digest)
         return answer_blob(request, digest, blob)
 
 

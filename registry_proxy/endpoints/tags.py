@@ -4,8 +4,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from registry_proxy.endpoints.answers import API_VERSION
+from registry_proxy.endpoints.callers import Callers
 from registry_proxy.endpoints.paths import asked_repository
 from registry_proxy.errors import ParameterInvalid
+from registry_proxy.floxhub.credential import View
 from registry_proxy.images.reference import EmptyRepository
 from registry_proxy.repositories.empty import TAGS
 from registry_proxy.repositories.environments import EnvironmentImages
@@ -16,16 +18,16 @@ _MAX_PAGE = 10_000
 class Tags:
     """GET."""
 
-    def __init__(self, environments: EnvironmentImages) -> None:
-        self._environments = environments
+    def __init__(self, environments: EnvironmentImages, callers: Callers) -> None:
+        self._environments, self._callers = environments, callers
 
     async def __call__(self, request: Request) -> Response:
         repository = asked_repository(request)
-        tags = (
-            list(TAGS)
-            if isinstance(repository, EmptyRepository)
-            else await self._environments.tags(repository.environment)
-        )
+        if isinstance(repository, EmptyRepository):
+            tags = list(TAGS)
+        else:
+            view = View(repository.environment, await self._callers.credential(request))
+            tags = await self._environments.tags(view)
         page, more = _page(tags, request)
         headers = dict(API_VERSION)
         if more and page:

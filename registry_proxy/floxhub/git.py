@@ -6,7 +6,7 @@ Layout of the repositories: FH §1.2; a depth-1 fetch of one branch holds every 
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -55,27 +55,35 @@ class FloxHubGit:
     def __init__(self, urls: FloxHubUrls, http: httpx2.Client) -> None:
         self._urls, self._http = urls, http
 
-    def branches(self, owner: str, *, deadline: Deadline) -> tuple[str, ...]:
+    def branches(self, owner: str, *, token: str | None, deadline: Deadline) -> tuple[str, ...]:
         """The names of all environments of an owner that FloxHub shows us. Two round trips."""
-        client = self._client(owner, deadline, _MAX_REFS_BYTES)
+        client = self._client(owner, token, deadline, _MAX_REFS_BYTES)
         try:
             refs = client.get_refs("", protocol_version=2, ref_prefix=[Ref(_HEADS)]).refs
         except _GARBAGE as error:
             raise self._garbled(owner, error) from error
         return tuple(sorted(ref[len(_HEADS) :].decode(errors="replace") for ref in refs if ref.startswith(_HEADS)))
 
-    def fetch(self, environment: EnvironmentName, *, known_commit: str | None, folder: Path, deadline: Deadline) -> str:
-        """The commit of the environment's branch; unless it is `known_commit`, its objects are in `folder` afterwards.
+    def fetch(
+        self,
+        environment: EnvironmentName,
+        *,
+        token: str | None,
+        have: Callable[[str], bool],
+        folder: Path,
+        deadline: Deadline,
+    ) -> str:
+        """The commit of the environment's branch; unless the caller says to `have` it, it is in `folder` afterwards.
 
-        Two round trips for a known commit, three for a new one. `folder` is an empty directory of the caller's, who
-        removes it when this raises EnvironmentUnknown, FloxHubUnavailable or FloxHubGarbled.
+        Two round trips for a known commit, three for a new one, one more where FloxHub asks for the token. `folder` is
+        an empty directory of the caller's, who removes it when this raises one of FloxHub's errors.
         """
         branch = Ref(_HEADS + environment.name.encode())
-        client = self._client(environment.owner, deadline, _MAX_PACK_BYTES)
+        client = self._client(environment.owner, token, deadline, _MAX_PACK_BYTES)
 
         def wanted(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
             tip = refs.get(branch)
-            return [] if tip is None or tip.decode() == known_commit else [tip]
+            return [] if tip is None or have(tip.decode()) else [tip]
 
         pack_path = folder / "incoming.pack"
         try:
@@ -85,7 +93,7 @@ class FloxHubGit:
             if tip is None:
                 raise EnvironmentUnknown(f"FloxHub at {self._urls.base} has no environment {environment}")
             commit = tip.decode()
-            if commit != known_commit:
+            if not have(commit):
                 _keep(pack_path, folder, tip)
         except _GARBAGE as error:
             raise self._garbled(environment.owner, error) from error
@@ -106,8 +114,9 @@ class FloxHubGit:
             protocol_version=2,
         )
 
-    def _client(self, owner: str, deadline: Deadline, max_bytes: int) -> GitClient:
-        return GitClient(self._http, self._urls.repository(owner), deadline=deadline, max_bytes=max_bytes)
+    def _client(self, owner: str, token: str | None, deadline: Deadline, max_bytes: int) -> GitClient:
+        url = self._urls.repository(owner)
+        return GitClient(self._http, url, token=token, deadline=deadline, max_bytes=max_bytes)
 
     def _garbled(self, owner: str, error: Exception) -> FloxHubGarbled:
         url = self._urls.repository(owner)

@@ -4,6 +4,7 @@ Belongs here: HTTP requests, and what their failures mean. What is asked for is 
 Meaning of the statuses: FH §1.6.
 """
 
+import base64
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,15 @@ from urllib.parse import urljoin
 import httpx2
 from dulwich.client import AbstractHttpGitClient
 
-from registry_proxy.errors import EnvironmentUnknown, FloxHubGarbled, FloxHubUnavailable, RegistryError
+from registry_proxy.errors import (
+    EnvironmentForbidden,
+    EnvironmentPrivate,
+    EnvironmentUnknown,
+    FloxHubGarbled,
+    FloxHubUnavailable,
+    RegistryError,
+    TokenRejected,
+)
 
 if TYPE_CHECKING:
     from dulwich.client import HTTPResponse
@@ -42,9 +51,11 @@ class GitClient(AbstractHttpGitClient):
     As far as HTTP goes it raises only errors of ours; what dulwich makes of the bytes is the caller's affair.
     """
 
-    def __init__(self, http: httpx2.Client, url: str, *, deadline: Deadline, max_bytes: int) -> None:
+    def __init__(self, http: httpx2.Client, url: str, *, token: str | None, deadline: Deadline, max_bytes: int) -> None:
+        """As git does it, FloxHub is shown the token only once it has asked for one (FH §1.4)."""
         super().__init__(url, thin_packs=False, quiet=True)
         self._http, self._deadline, self._bytes_left = http, deadline, max_bytes
+        self._token, self._challenged = token, False
 
     def _get_url(self, path: str | bytes) -> str:
         return urljoin(self._base_url, path if isinstance(path, str) else path.decode())
@@ -56,14 +67,13 @@ class GitClient(AbstractHttpGitClient):
         data: bytes | Iterator[bytes] | None = None,
         raise_for_status: bool = True,
     ) -> "tuple[HTTPResponse, Callable[[int], bytes]]":
-        request = self._http.build_request(
-            "GET" if data is None else "POST", url, headers=headers, content=data, timeout=self._deadline.left_s()
-        )
-        try:
-            response = self._http.send(request, stream=True)
-        except httpx2.HTTPError as error:
-            raise self._unreachable(error) from error
-        _check_status(response, self._base_url)
+        body = data if data is None or isinstance(data, bytes) else b"".join(data)
+        response = self._send(url, headers, body)
+        if self._asks_for_token(response):
+            response.close()
+            self._challenged = True
+            response = self._send(url, headers, body)
+        _check_status(response, self._base_url, had_token=self._challenged)
         answer = _Answer(response, self._read_some)
         if data is None and answer.content_type != _ADVERTISEMENT:
             answer.close()
@@ -72,6 +82,22 @@ class GitClient(AbstractHttpGitClient):
                 "is --floxhub-url (or --floxhub-git-url) really a FloxHub?"
             )
         return answer, answer.read
+
+    def _send(self, url: str, headers: dict[str, str] | None, body: bytes | None) -> httpx2.Response:
+        request = self._http.build_request(
+            "GET" if body is None else "POST", url, headers=headers, content=body, timeout=self._deadline.left_s()
+        )
+        if self._challenged:
+            secret = base64.b64encode(f"oauth:{self._token}".encode()).decode()
+            request.headers["Authorization"] = f"Basic {secret}"
+        try:
+            return self._http.send(request, stream=True)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _asks_for_token(self, response: httpx2.Response) -> bool:
+        asked = response.headers.get("www-authenticate", "").lower().startswith("basic")
+        return response.status_code == 401 and asked and self._token is not None and not self._challenged
 
     def _read_some(self, chunks: Iterator[bytes]) -> bytes:
         try:
@@ -120,25 +146,30 @@ class _Answer:
         self._response.close()
 
 
-def _check_status(response: httpx2.Response, url: str) -> None:
+def _check_status(response: httpx2.Response, url: str, *, had_token: bool) -> None:
     status = response.status_code
     if status == 200:
         return
     retry_after = response.headers.get("retry-after", "")
     response.close()
-    raise _error_for(status, url, retry_after)
+    raise _error_for(status, url, retry_after, had_token=had_token)
 
 
-def _error_for(status: int, url: str, retry_after: str) -> RegistryError:
-    if status in (401, 403):
-        return EnvironmentUnknown(
-            f"FloxHub does not show {url} to this registry (HTTP {status}): there is no such owner, or it is private"
+def _error_for(status: int, url: str, retry_after: str, *, had_token: bool) -> RegistryError:
+    if status == 401 and had_token:
+        return TokenRejected(f"token rejected: FloxHub at {url} does not accept it; it may be expired or revoked")
+    if status == 401:
+        return EnvironmentPrivate(
+            f"FloxHub shows {url} to nobody without a token: it may be private, or not exist. "
+            "Log in as user 'oauth' with the token as password"
         )
+    if status == 403:
+        return EnvironmentForbidden(f"FloxHub at {url} knows who asks, and does not show them this: ask its owner")
     if status == 404:
         return EnvironmentUnknown(f"FloxHub knows no owner at {url}: check the spelling, which is case-sensitive")
     if status == 429 or status >= 500:
         error = FloxHubUnavailable(f"FloxHub at {url} answered HTTP {status}")
         if retry_after.isdecimal():
-            error.retry_after_s = min(int(retry_after), _MAX_RETRY_AFTER_S)
+            error.retry_after_s = error.upstream_retry_after_s = min(int(retry_after), _MAX_RETRY_AFTER_S)
         return error
     return FloxHubGarbled(f"FloxHub at {url} answered HTTP {status}, which git's protocol has no place for")

@@ -1,7 +1,9 @@
 """How long an answer of FloxHub is good, and what is served when FloxHub is silent (the table of design section 6).
 
-Belongs here: freshness, one question in flight per environment, the last known answer. Asking itself blocks and is
-in `git.py`; what an answer says is in `snapshot.py`.
+Belongs here: freshness, one question in flight for each environment and credential, the last known answer. A question
+itself is `asking.py`'s; what an answer says is `snapshot.py`'s.
+
+Everything is kept for a credential: what was learnt with one is never served to another that has not proved itself.
 """
 
 import asyncio
@@ -9,33 +11,21 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar, TypeVarTuple, Unpack
+from typing import Protocol
 
 import anyio.to_thread
 
-from flox_formats.environment import EnvironmentName
-from registry_proxy.errors import (
-    EnvironmentAmbiguous,
-    EnvironmentUnknown,
-    FloxHubGarbled,
-    FloxHubUnavailable,
-    RegistryError,
-    StorageFailed,
-)
+from registry_proxy.errors import FloxHubUnavailable, RegistryError
 from registry_proxy.flights import Flights
-from registry_proxy.floxhub.git import FloxHubGit
-from registry_proxy.floxhub.git_http import Deadline
+from registry_proxy.floxhub.asking import Asking, is_final
+from registry_proxy.floxhub.credential import View
 from registry_proxy.floxhub.snapshot import Snapshot, Snapshots
 
-T = TypeVar("T")
-Args = TypeVarTuple("Args")
-
 _JITTER = 0.25
-_TRANSIENT = (FloxHubUnavailable, FloxHubGarbled, StorageFailed)
 _MAX_REMEMBERED = 10_000
+_PROOF_S = 60.0
 
 
 class Outcome(StrEnum):
@@ -44,6 +34,13 @@ class Outcome(StrEnum):
     FRESH = "fresh"
     CACHED = "cached"
     STALE = "stale"
+    FAILED = "failed"
+
+
+class ResolverMetrics(Protocol):
+    """Told about every answer; `age_s` is of a stale one, where it is known."""
+
+    def resolved(self, outcome: str, age_s: float | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +55,19 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """A snapshot, and how many seconds ago FloxHub confirmed it; None when that was before this process began."""
+    """A snapshot, and how many seconds ago FloxHub confirmed it."""
 
     snapshot: Snapshot
     outcome: Outcome
-    age_s: float | None
+    age_s: float
 
 
 @dataclass(slots=True)
 class _Known:
-    """What is remembered of one environment, as it was asked for. Times are of the resolver's clock."""
+    """What one credential was told of one environment, as it was asked for. Times are of the resolver's clock."""
 
     snapshot: Snapshot | None = None
-    confirmed_at: float | None = None
+    confirmed_at: float = 0.0
     failure: RegistryError | None = None
     failed_at: float = 0.0
 
@@ -80,171 +77,143 @@ class Resolver:
 
     def __init__(
         self,
-        git: FloxHubGit,
+        asking: Asking | None,
         snapshots: Snapshots,
         *,
         freshness: Freshness,
         lookup_timeout_s: float,
-        fetch_timeout_s: float,
+        metrics: ResolverMetrics,
         clock: Callable[[], float] = time.monotonic,
-        max_threads: int = 32,
     ) -> None:
-        """A caller waits `lookup_timeout_s` at most; a fetch that takes longer goes on, up to `fetch_timeout_s`."""
-        self._git, self._snapshots, self._freshness, self._clock = git, snapshots, freshness, clock
-        self._lookup_timeout_s, self._fetch_timeout_s = lookup_timeout_s, fetch_timeout_s
-        self._known: OrderedDict[EnvironmentName, _Known] = OrderedDict()
-        self._flights = Flights[EnvironmentName, Snapshot]("floxhub")
-        self._threads = anyio.CapacityLimiter(max_threads)
+        """A caller waits `lookup_timeout_s` at most; the question goes on. Without `asking` FloxHub is never asked."""
+        self._asking, self._snapshots, self._freshness, self._clock = asking, snapshots, freshness, clock
+        self._lookup_timeout_s, self._metrics = lookup_timeout_s, metrics
+        self._known: OrderedDict[View, _Known] = OrderedDict()
+        self._flights = Flights[View, Snapshot]("floxhub")
 
-    async def live(self, environment: EnvironmentName) -> Resolution:
-        """Which generation is live. Raises EnvironmentUnknown, FloxHubUnavailable and what Snapshot raises."""
-        return self.known(environment, self._freshness.live_s) or await self._ask(environment)
+    async def live(self, view: View) -> Resolution:
+        """Which generation is live. Raises FloxHub's errors and what Snapshot raises."""
+        return await self._resolve(view, self._freshness.live_s)
 
-    async def pinned(self, environment: EnvironmentName, number: int) -> Resolution:
+    async def pinned(self, view: View, number: int) -> Resolution:
         """A snapshot that has generation `number`, or that is fresh enough to say that there is none."""
-        known = self.known(environment, self._freshness.pinned_s)
-        if known is not None and number in known.snapshot.generations.generations:
-            return known
-        return self.known(environment, self._freshness.missing_s) or await self._ask(environment)
+        found = await self._resolve(view, self._freshness.pinned_s)
+        if number in found.snapshot.generations.generations or found.outcome is not Outcome.CACHED:
+            return found
+        return await self._resolve(view, self._freshness.missing_s)
 
-    async def any(self, environment: EnvironmentName) -> Resolution:
-        """Whatever is known; asks only when nothing is. For digests, which mean the same for ever."""
-        return await self.last_known(environment) or await self._ask(environment)
+    async def proved(self, view: View) -> Resolution:
+        """Any snapshot, if FloxHub showed the environment to `credential` within the last minute. For digests."""
+        return await self._resolve(view, _PROOF_S)
 
-    def known(self, environment: EnvironmentName, max_age_s: float) -> Resolution | None:
-        """An answer that needs no waiting: fresh, or the last known one just after FloxHub failed to answer."""
-        known = self._known.get(environment)
-        if known is None or known.snapshot is None:
+    def fresh(self, view: View) -> Snapshot | None:
+        """The live answer, where it is so fresh that nothing has to be waited for."""
+        known = self._known.get(view)
+        if known is None or known.snapshot is None or self._age_s(known) >= self._jittered_s(self._freshness.live_s):
             return None
-        now = self._clock()
-        if known.confirmed_at is not None and now - known.confirmed_at < self._jittered(environment, max_age_s):
-            return Resolution(known.snapshot, Outcome.CACHED, now - known.confirmed_at)
-        if known.failure is not None and now - known.failed_at < _pause_s(known.failure, self._freshness.live_s):
-            return self._stale(known)
-        return None
-
-    async def last_known(self, environment: EnvironmentName) -> Resolution | None:
-        """The last answer, from memory or disk, of any age; None when there never was one."""
-        known = await self._remembered(environment)
-        return self._stale(known) if known.snapshot is not None else None
+        return known.snapshot
 
     async def aclose(self) -> None:
         """Ends the questions that are still in flight."""
         await self._flights.aclose()
 
-    async def _ask(self, environment: EnvironmentName) -> Resolution:
-        known = await self._remembered(environment)
-        if known.failure is not None and self._clock() - known.failed_at < self._freshness.missing_s:
-            return self._stale_or_raise(known, known.failure)
+    async def _resolve(self, view: View, max_age_s: float) -> Resolution:
+        known = await self._remembered(view)
         try:
-            snapshot = await asyncio.wait_for(
-                self._flights.join(environment, lambda: self._question(environment)), self._lookup_timeout_s
-            )
+            resolution = self._at_hand(known, max_age_s) or await self._ask(view, known)
+        except RegistryError:
+            self._metrics.resolved(Outcome.FAILED, None)
+            raise
+        self._metrics.resolved(resolution.outcome, resolution.age_s if resolution.outcome is Outcome.STALE else None)
+        return resolution
+
+    def _at_hand(self, known: _Known, max_age_s: float) -> Resolution | None:
+        """An answer that needs no waiting: fresh, or the last known one just after FloxHub failed to answer."""
+        if known.snapshot is not None and self._age_s(known) < self._jittered_s(max_age_s):
+            return Resolution(known.snapshot, Outcome.CACHED, self._age_s(known))
+        if known.failure is None:
+            return None
+        since_s = self._clock() - known.failed_at
+        if is_final(known.failure):
+            if since_s < self._freshness.missing_s:
+                raise known.failure
+            return None
+        if since_s < self._pause_s(known):
+            return self._stale_or_raise(known, known.failure)
+        return None
+
+    async def _ask(self, view: View, known: _Known) -> Resolution:
+        if self._asking is None:
+            offline = FloxHubUnavailable(f"{view} is not known here, and FloxHub is not asked (--offline)")
+            return self._stale_or_raise(known, offline)
+        asking = self._asking
+        question = self._flights.join(view, lambda: self._question(asking, view))
+        try:
+            snapshot = await asyncio.wait_for(question, self._lookup_timeout_s)
         except TimeoutError:
-            waited = FloxHubUnavailable(
-                f"FloxHub did not answer for {environment} within {self._lookup_timeout_s:g} s; asking goes on"
+            late = FloxHubUnavailable(
+                f"FloxHub did not answer for {view} within {self._lookup_timeout_s:g} s; asking goes on"
             )
-            return self._stale_or_raise(known, waited)
-        except _TRANSIENT as error:
+            known.failure, known.failed_at = late, self._clock()
+            return self._stale_or_raise(known, late)
+        except RegistryError as error:
             return self._stale_or_raise(known, error)
         return Resolution(snapshot, Outcome.FRESH, 0.0)
 
-    async def _question(self, environment: EnvironmentName) -> Snapshot:
+    async def _question(self, asking: Asking, view: View) -> Snapshot:
         """Asks FloxHub, and remembers the answer or the failure for whoever comes next."""
         try:
-            snapshot = await self._answer(environment)
+            snapshot = await asking.answer(view, self._entry(view).snapshot)
         except RegistryError as error:
-            known = self._entry(environment)
+            known = self._entry(view)
             known.failure, known.failed_at = error, self._clock()
-            if not isinstance(error, _TRANSIENT):
-                known.snapshot = known.confirmed_at = None
+            if is_final(error):
+                known.snapshot = None
+                await anyio.to_thread.run_sync(self._snapshots.forget, view.environment, view.credential.viewer)
             raise
-        known = self._entry(environment)
+        known = self._entry(view)
         known.snapshot, known.confirmed_at, known.failure = snapshot, self._clock(), None
         return snapshot
 
-    async def _answer(self, environment: EnvironmentName) -> Snapshot:
-        known = self._entry(environment).snapshot
-        if known is None or known.environment == environment:
-            with suppress(EnvironmentUnknown):
-                return await self._fetch(environment, known)
-        exact = await self._spelled(environment)
-        return await self._fetch(exact, known if known is not None and known.environment == exact else None)
-
-    async def _fetch(self, exact: EnvironmentName, known: Snapshot | None) -> Snapshot:
+    async def _remembered(self, view: View) -> _Known:
+        known = self._known.get(view)
         if known is None:
-            known = await self._in_thread(self._snapshots.latest, exact)
-        return await self._in_thread(self._fetch_blocking, exact, known)
-
-    def _fetch_blocking(self, exact: EnvironmentName, known: Snapshot | None) -> Snapshot:
-        folder = self._snapshots.new_folder()
-        try:
-            commit = self._git.fetch(
-                exact,
-                known_commit=known.commit if known else None,
-                folder=folder,
-                deadline=Deadline.after(self._fetch_timeout_s),
-            )
-            if known is not None and commit == known.commit:
-                return known
-            return self._snapshots.keep(exact, commit, folder)
-        finally:
-            self._snapshots.drop(folder)
-
-    async def _spelled(self, asked: EnvironmentName) -> EnvironmentName:
-        """OCI names are lower case and FloxHub's are not (design 4.1): the one branch that differs only by case."""
-        deadline = Deadline.after(self._fetch_timeout_s)
-        names = await self._in_thread(lambda: self._git.branches(asked.owner, deadline=deadline))
-        matches = [name for name in names if name.lower() == asked.name.lower()]
-        if asked.name in matches or len(matches) == 1:
-            return asked if asked.name in matches else EnvironmentName(asked.owner, matches[0])
-        if not matches:
-            raise EnvironmentUnknown(
-                f"FloxHub has no environment {asked}: check the spelling, and that it was pushed (flox push)"
-            )
-        spelled = " and ".join(f"{asked.owner}/{name}" for name in matches)
-        raise EnvironmentAmbiguous(
-            f"{asked} may mean {spelled}: an image name cannot tell them apart, "
-            "so name the environment with the annotation flox.dev/environment, which is always exact"
-        )
-
-    async def _remembered(self, environment: EnvironmentName) -> _Known:
-        known = self._entry(environment)
-        if known.snapshot is None and known.failure is None:
-            known.snapshot = await self._in_thread(self._snapshots.latest, environment)
+            latest = await anyio.to_thread.run_sync(self._snapshots.latest, view.environment, view.credential.viewer)
+            known = self._entry(view)
+            if latest is not None and known.snapshot is None and known.failure is None:
+                known.snapshot, known.confirmed_at = latest.snapshot, self._clock() - latest.age_s
         return known
 
-    def _entry(self, environment: EnvironmentName) -> _Known:
-        known = self._known.setdefault(environment, _Known())
-        self._known.move_to_end(environment)
+    def _entry(self, view: View) -> _Known:
+        known = self._known.setdefault(view, _Known())
+        self._known.move_to_end(view)
         while len(self._known) > _MAX_REMEMBERED:
             self._known.popitem(last=False)
         return known
 
-    def _stale(self, known: _Known) -> Resolution | None:
-        if known.snapshot is None:
-            return None
-        age_s = None if known.confirmed_at is None else self._clock() - known.confirmed_at
-        limit = self._freshness.max_stale_s
-        if limit is not None and (age_s is None or age_s > limit):
-            return None
-        return Resolution(known.snapshot, Outcome.STALE, age_s)
-
     def _stale_or_raise(self, known: _Known, error: RegistryError) -> Resolution:
-        transient = isinstance(error, _TRANSIENT)
-        stale = self._stale(known) if transient else None
+        stale = None if is_final(error) else self._stale(known)
         if stale is None:
             raise error
         return stale
 
-    def _jittered(self, environment: EnvironmentName, age_s: float) -> float:
-        """Up to a quarter less than `age_s`, so that environments asked together do not stay together."""
-        return age_s * (1 - _JITTER * random.Random(hash(environment)).random())
+    def _stale(self, known: _Known) -> Resolution | None:
+        limit = self._freshness.max_stale_s
+        if known.snapshot is None or (limit is not None and self._age_s(known) > limit):
+            return None
+        return Resolution(known.snapshot, Outcome.STALE, self._age_s(known))
 
-    async def _in_thread(self, function: "Callable[[Unpack[Args]], T]", *args: "Unpack[Args]") -> T:
-        return await anyio.to_thread.run_sync(function, *args, limiter=self._threads)
+    def _pause_s(self, known: _Known) -> float:
+        """How long FloxHub is left alone after it failed.
 
+        As long as it asked for itself; where there is an answer to serve meanwhile, as long as that would be fresh.
+        """
+        asked_s = known.failure.upstream_retry_after_s if isinstance(known.failure, FloxHubUnavailable) else None
+        return max(asked_s or 0, self._freshness.live_s if known.snapshot is not None else 0)
 
-def _pause_s(failure: RegistryError, at_least_s: float) -> float:
-    """How long FloxHub is left alone after it failed: what it asked for itself, if it did."""
-    return max(at_least_s, failure.retry_after_s or 0)
+    def _age_s(self, known: _Known) -> float:
+        return max(0.0, self._clock() - known.confirmed_at)
+
+    def _jittered_s(self, age_s: float) -> float:
+        """Up to a quarter less, so that environments asked together do not stay together."""
+        return age_s * (1 - _JITTER * random.random())

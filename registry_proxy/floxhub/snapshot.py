@@ -5,8 +5,10 @@ environment over restarts. Does not: asking (`git.py`), or how long an answer is
 """
 
 import os
+import re
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,12 @@ from flox_formats.errors import FormatError
 from flox_formats.generations import Generation, Generations
 from flox_formats.lockfile import Lockfile
 from registry_proxy.content.durable import flush_folder, flush_tree, write_whole
-from registry_proxy.errors import EnvironmentUnusable, ManifestUnknown, StorageFailed
+from registry_proxy.errors import EnvironmentUnusable, FloxHubGarbled, ManifestUnknown, StorageFailed
 from registry_proxy.floxhub.git import CommitFiles
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_MAX_VIEWERS = 64
+"""Credentials remembered for each environment: tokens are renewed, and their pointers would pile up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,53 +75,87 @@ class Snapshot:
             raise EnvironmentUnusable(f"generation {number} of {self.environment}: {error}") from error
 
 
-class Snapshots:
-    """`<root>/<owner>/<name>/<commit>/` holds a commit's objects, `current` beside it names the newest one.
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A snapshot from disk, and how many seconds ago FloxHub confirmed it."""
 
-    All of it blocks. A crash leaves the old `current` or the new one; what it does not name is swept.
+    snapshot: Snapshot
+    age_s: float
+
+
+class Snapshots:
+    """`<root>/<owner>/<name>/<commit>/` holds a commit's objects; `current.<viewer>` beside it names the newest one
+    that a credential was shown, and was last touched when FloxHub confirmed it.
+
+    All of it blocks. A crash leaves the old `current` or the new one; what none of them names is swept.
     """
 
     def __init__(self, root: Path) -> None:
         self._root, self._staging = root, root / ".staging"
-        shutil.rmtree(self._staging, ignore_errors=True)
-        self._staging.mkdir(parents=True)
+        try:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            self._staging.mkdir(parents=True)
+        except OSError as error:
+            raise StorageFailed(f"state at {root}: {error.strerror}") from error
 
-    def latest(self, environment: EnvironmentName) -> Snapshot | None:
-        """The newest commit that was kept, or None, also where what is on disk is no longer readable.
+    def latest(self, environment: EnvironmentName, viewer: str) -> Remembered | None:
+        """The newest commit that `viewer` was shown, or None, also where what is on disk is no longer readable.
 
         A name that differs only by case is found too, if there is just one.
         """
         environment = self._spelled(environment)
         home = self._home(environment)
-        with suppress(OSError, EnvironmentUnusable):
-            commit = (home / "current").read_text().strip()
-            if (home / commit).is_dir():
-                return Snapshot.read(environment, commit, home / commit)
+        with suppress(OSError, EnvironmentUnusable, FloxHubGarbled):
+            pointer = home / _pointer(viewer)
+            commit = pointer.read_text().strip()
+            if self.has(environment, commit):
+                age_s = max(0.0, time.time() - pointer.stat().st_mtime)
+                return Remembered(Snapshot.read(environment, commit, home / commit), age_s)
         return None
+
+    def has(self, environment: EnvironmentName, commit: str) -> bool:
+        return _COMMIT.fullmatch(commit) is not None and (self._home(environment) / commit).is_dir()
 
     def new_folder(self) -> Path:
         """An empty folder for a fetch; `keep` or `drop` it."""
-        return Path(tempfile.mkdtemp(dir=self._staging))
+        try:
+            return Path(tempfile.mkdtemp(dir=self._staging))
+        except OSError as error:
+            raise StorageFailed(f"state at {self._staging}: {error.strerror}") from error
 
     def drop(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
-    def keep(self, environment: EnvironmentName, commit: str, folder: Path) -> Snapshot:
-        """Makes a fetched folder the newest commit of its environment. Raises EnvironmentUnusable, StorageFailed."""
-        snapshot = Snapshot.read(environment, commit, folder)
+    def keep(
+        self, environment: EnvironmentName, viewer: str, commit: str, folder: Path, known: Snapshot | None
+    ) -> Snapshot:
+        """Makes `commit`, in `folder` unless it was here already, the newest that `viewer` was shown.
+
+        `known` is what it was shown before. Raises EnvironmentUnusable, FloxHubGarbled, StorageFailed.
+        """
         home = self._home(environment)
+        pointer = home / _pointer(viewer)
         try:
-            home.mkdir(parents=True, exist_ok=True)
-            before = self._current(home)
-            flush_tree(folder)
-            if not (home / commit).is_dir():
+            if known is not None and known.commit == commit and pointer.exists():
+                os.utime(pointer)
+                return known
+            if not self.has(environment, commit):
+                Snapshot.read(environment, commit, folder)
+                home.mkdir(parents=True, exist_ok=True)
+                flush_tree(folder)
                 folder.rename(home / commit)
                 flush_folder(home)
-            write_whole(home / "current", commit.encode())
-            self._sweep(home, keep={commit, before})
+            snapshot = Snapshot.read(environment, commit, home / commit)
+            write_whole(pointer, commit.encode())
+            self._sweep(home, keep={commit, known.commit if known else commit})
         except OSError as error:
             raise StorageFailed(f"cannot keep {environment} in {home}: {error.strerror}: is the disk full?") from error
-        return Snapshot(environment, commit, snapshot.generations, CommitFiles(home / commit, commit))
+        return snapshot
+
+    def forget(self, environment: EnvironmentName, viewer: str) -> None:
+        """FloxHub no longer shows the environment to `viewer`: neither will we after a restart."""
+        with suppress(OSError):
+            (self._home(environment) / _pointer(viewer)).unlink(missing_ok=True)
 
     def _spelled(self, environment: EnvironmentName) -> EnvironmentName:
         if not self._home(environment).is_dir():
@@ -129,13 +169,16 @@ class Snapshots:
     def _home(self, environment: EnvironmentName) -> Path:
         return self._root / environment.owner / environment.name
 
-    def _current(self, home: Path) -> str:
-        with suppress(OSError):
-            return (home / "current").read_text().strip()
-        return ""
-
     def _sweep(self, home: Path, keep: set[str]) -> None:
-        """Removes commits that nobody reads any more: all but the newest and the one before, which may be in use."""
+        """Removes commits that nobody reads: all but the pointers' ones and the one before, which may be in use."""
+        pointers = sorted(home.glob("current.*"), key=lambda path: path.stat().st_mtime)
+        for pointer in pointers[:-_MAX_VIEWERS]:
+            pointer.unlink(missing_ok=True)
+        keep = keep | {pointer.read_text().strip() for pointer in pointers[-_MAX_VIEWERS:]}
         for entry in os.scandir(home):
             if entry.is_dir() and entry.name not in keep:
                 shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _pointer(viewer: str) -> str:
+    return f"current.{viewer}"

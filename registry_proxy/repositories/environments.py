@@ -27,6 +27,7 @@ from registry_proxy.errors import (
     NixCacheUnavailable,
 )
 from registry_proxy.flights import Flights
+from registry_proxy.floxhub.credential import View
 from registry_proxy.floxhub.resolver import Outcome, Resolution, Resolver
 from registry_proxy.floxhub.snapshot import Snapshot
 from registry_proxy.floxhub.urls import FloxHubUrls
@@ -71,61 +72,62 @@ class EnvironmentImages:
         self._images: OrderedDict[_ImageKey, EnvironmentImage] = OrderedDict()
         self._flights = Flights[_ImageKey, EnvironmentImage]("image")
 
-    async def tagged(self, environment: EnvironmentName, tag: Tag) -> TaggedImage:
+    async def tagged(self, view: View, tag: Tag) -> TaggedImage:
         if isinstance(tag, GenerationTag):
-            resolution = await self._resolver.pinned(environment, tag.number)
+            resolution = await self._resolver.pinned(view, tag.number)
             generation = resolution.snapshot.generation(tag.number)
         else:
-            resolution = await self._resolver.live(environment)
+            resolution = await self._resolver.live(view)
             generation = resolution.snapshot.live()
         return TaggedImage(await self._image(resolution.snapshot, generation), resolution)
 
-    async def tags(self, environment: EnvironmentName) -> list[str]:
+    async def tags(self, view: View) -> list[str]:
         """In lexical order, as the specification wants them."""
-        generations = (await self._resolver.live(environment)).snapshot.generations
+        generations = (await self._resolver.live(view)).snapshot.generations
         moving = ["latest", "live"] if generations.live is not None else []
         return sorted([*moving, *map(str, generations.generations)])
 
-    async def manifest(self, environment: EnvironmentName, digest: Digest) -> Content:
-        holding = await self._find(environment, digest)
+    async def manifest(self, view: View, digest: Digest) -> Content:
+        holding = await self._find(view, digest)
         if holding is None or holding.media_type not in _MANIFEST_TYPES:
-            raise ManifestUnknown(f"no generation of {environment} has a manifest {digest}")
-        return Content(holding.media_type, await self._stored(environment, holding))
+            raise ManifestUnknown(f"no generation of {view} has a manifest {digest}")
+        return Content(holding.media_type, await self._stored(view, holding))
 
-    async def blob(self, environment: EnvironmentName, digest: Digest) -> StoredBlob | Download:
-        holding = await self._find(environment, digest)
+    async def blob(self, view: View, digest: Digest) -> StoredBlob | Download:
+        holding = await self._find(view, digest)
         if holding is None:
-            raise BlobUnknown(f"no generation of {environment} has a blob {digest}")
+            raise BlobUnknown(f"no generation of {view} has a blob {digest}")
         stored = await self._in_thread(lambda: self._store.find(digest))
         source = holding.source
         if stored is not None or source is None:
-            return stored or await self._remade(environment, digest)
+            return stored or await self._remade(view, digest)
         cache = self._caches.get(source.cache)
         if cache is None:
             raise NixCacheUnavailable(f"blob {digest} ({source.what}) comes from {source.cache}, no longer configured")
         return await self._downloads.join(digest, holding.size, lambda: cache.nar(source.url), what=source.what)
 
-    async def referrers(self, environment: EnvironmentName, digest: Digest) -> list[dict[str, object]]:
+    async def referrers(self, view: View, digest: Digest) -> list[dict[str, object]]:
         """Descriptors of what refers to `digest`: the closure artifact of a platform manifest."""
-        holding = await self._find(environment, digest)
+        holding = await self._find(view, digest)
         if holding is None or holding.media_type != MANIFEST or holding.subject is not None:
             return []
-        exact = (await self._resolver.any(environment)).snapshot.environment
-        artifact = await self._closures.artifact(exact, Content(MANIFEST, await self._stored(environment, holding)))
+        exact = (await self._resolver.proved(view)).snapshot.environment
+        artifact = await self._closures.artifact(exact, Content(MANIFEST, await self._stored(view, holding)))
         return [artifact.descriptor(artifactType=ARTIFACT_TYPE)]
 
     async def aclose(self) -> None:
         await self._flights.aclose()
 
-    async def _find(self, environment: EnvironmentName, digest: Digest) -> Holding | None:
+    async def _find(self, view: View, digest: Digest) -> Holding | None:
         """What is known of `digest`, if need be after making every image, then every closure, of the environment.
 
-        A last known answer of FloxHub will do at first; the digest may come from a replica that knows a newer one.
+        FloxHub has shown the environment to whoever asks within the last minute. An older answer than live will do at
+        first; the digest may come from a replica that knows a newer one.
         """
-        resolution = await self._resolver.any(environment)
+        resolution = await self._resolver.proved(view)
         found = await self._search(resolution.snapshot, digest)
         if found is None and resolution.outcome is not Outcome.FRESH:
-            newer = await self._resolver.live(environment)
+            newer = await self._resolver.live(view)
             if newer.snapshot.commit != resolution.snapshot.commit:
                 resolution, found = newer, await self._search(newer.snapshot, digest)
         return found or await self._search_closures(resolution.snapshot, digest)
@@ -189,16 +191,16 @@ class EnvironmentImages:
             self._holdings.add(snapshot.environment, image.index.digest, holdings)
         return image
 
-    async def _stored(self, environment: EnvironmentName, holding: Holding) -> bytes:
+    async def _stored(self, view: View, holding: Holding) -> bytes:
         data = await self._in_thread(lambda: self._store.read(holding.digest))
         if data is None:
-            stored = await self._remade(environment, holding.digest)
+            stored = await self._remade(view, holding.digest)
             data = await self._in_thread(stored.path.read_bytes)
         return data
 
-    async def _remade(self, environment: EnvironmentName, digest: Digest) -> StoredBlob:
+    async def _remade(self, view: View, digest: Digest) -> StoredBlob:
         """Bytes that were here once and are not now: somebody emptied the store below us."""
-        snapshot = (await self._resolver.any(environment)).snapshot
+        snapshot = (await self._resolver.proved(view)).snapshot
         for key in [key for key in self._images if key[0] == snapshot.environment]:
             del self._images[key]
         for number in snapshot.generations.generations:
@@ -208,7 +210,7 @@ class EnvironmentImages:
                 continue
         stored = await self._in_thread(lambda: self._store.find(digest))
         if stored is None:
-            raise BlobUnknown(f"{digest} of {environment} is gone from the content store, and no generation makes it")
+            raise BlobUnknown(f"{digest} of {view} is gone from the content store, and no generation makes it")
         return stored
 
     async def _held(self, environment: EnvironmentName) -> Mapping[Digest, Holding]:

@@ -57,7 +57,8 @@ class FaultyUpstream:
             case Fault.CUT:
                 await self.app(scope, receive, _cutting(send))
             case _:
-                await Response("no", int(fault.value), {"Retry-After": "7"})(scope, receive, send)
+                headers = {"Retry-After": "7"} if fault is Fault.TOO_MANY else None
+                await Response("no", int(fault.value), headers)(scope, receive, send)
 
 
 def _cutting(send: Send) -> Send:

@@ -1,0 +1,125 @@
+"""Asking FloxHub one question: which commit does this environment stand at, for this credential?
+
+Belongs here: which requests a question takes (the token's fall-back, the spelling's). Does not: how long an answer is
+good, or that only one question is in flight (`resolver.py`).
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from flox_formats.environment import EnvironmentName
+from registry_proxy.errors import (
+    EnvironmentAmbiguous,
+    EnvironmentForbidden,
+    EnvironmentPrivate,
+    EnvironmentUnknown,
+    RegistryError,
+    TokenRejected,
+)
+from registry_proxy.floxhub.credential import ANONYMOUS, View
+from registry_proxy.floxhub.git import FloxHubGit
+from registry_proxy.floxhub.git_http import Deadline
+from registry_proxy.floxhub.snapshot import Snapshot, Snapshots
+
+_NOT_SHOWN = (EnvironmentUnknown, EnvironmentPrivate, EnvironmentForbidden)
+T = TypeVar("T")
+
+
+class AskingMetrics(Protocol):
+    """Told about every question."""
+
+    def upstream_answered(self, upstream: str, outcome: str, seconds: float) -> None: ...
+
+
+class Asking:
+    """One question may take `timeout_s` in all; at most `max_threads` are asked at once."""
+
+    def __init__(
+        self, git: FloxHubGit, snapshots: Snapshots, *, timeout_s: float, metrics: AskingMetrics, max_threads: int = 32
+    ) -> None:
+        self._git, self._snapshots, self._timeout_s, self._metrics = git, snapshots, timeout_s, metrics
+        self._threads = anyio.CapacityLimiter(max_threads)
+
+    async def answer(self, view: View, known: Snapshot | None) -> Snapshot:
+        """What FloxHub shows through a view; kept on disk for it. `known` is its last answer.
+
+        A rejected token is tried without, so that public environments go on working. Raises FloxHub's errors.
+        """
+        began, outcome = time.monotonic(), "failed"
+        try:
+            snapshot = await self._with_fall_back(view, known)
+            outcome = "ok"
+            return snapshot
+        except _NOT_SHOWN:
+            outcome = "not_found"
+            raise
+        finally:
+            self._metrics.upstream_answered("floxhub", outcome, time.monotonic() - began)
+
+    async def _with_fall_back(self, view: View, known: Snapshot | None) -> Snapshot:
+        viewer = view.credential.viewer
+        try:
+            return await self._as_spelled(view.environment, viewer, view.credential.token, known)
+        except TokenRejected as rejected:
+            try:
+                return await self._as_spelled(view.environment, viewer, ANONYMOUS.token, known)
+            except _NOT_SHOWN:
+                raise rejected from None
+
+    async def _as_spelled(
+        self, environment: EnvironmentName, viewer: str, token: str | None, known: Snapshot | None
+    ) -> Snapshot:
+        if known is None or known.environment == environment:
+            with suppress(EnvironmentUnknown):
+                return await self._fetch(environment, viewer, token, known)
+        exact = await self._spelled(environment, token)
+        return await self._fetch(exact, viewer, token, known if known and known.environment == exact else None)
+
+    async def _fetch(self, exact: EnvironmentName, viewer: str, token: str | None, known: Snapshot | None) -> Snapshot:
+        return await self._in_thread(lambda: self._fetch_blocking(exact, viewer, token, known))
+
+    def _fetch_blocking(
+        self, exact: EnvironmentName, viewer: str, token: str | None, known: Snapshot | None
+    ) -> Snapshot:
+        folder = self._snapshots.new_folder()
+        try:
+            commit = self._git.fetch(
+                exact,
+                token=token,
+                have=lambda commit: self._snapshots.has(exact, commit),
+                folder=folder,
+                deadline=Deadline.after(self._timeout_s),
+            )
+            return self._snapshots.keep(exact, viewer, commit, folder, known)
+        finally:
+            self._snapshots.drop(folder)
+
+    async def _spelled(self, asked: EnvironmentName, token: str | None) -> EnvironmentName:
+        """OCI names are lower case and FloxHub's are not (design 4.1): the one branch that differs only by case."""
+        deadline = Deadline.after(self._timeout_s)
+        names = await self._in_thread(lambda: self._git.branches(asked.owner, token=token, deadline=deadline))
+        matches = [name for name in names if name.lower() == asked.name.lower()]
+        if asked.name in matches or len(matches) == 1:
+            return asked if asked.name in matches else EnvironmentName(asked.owner, matches[0])
+        if not matches:
+            raise EnvironmentUnknown(
+                f"FloxHub has no environment {asked}: check the spelling, and that it was pushed (flox push)"
+            )
+        spelled = " and ".join(f"{asked.owner}/{name}" for name in matches)
+        raise EnvironmentAmbiguous(
+            f"{asked} may mean {spelled}: an image name cannot tell them apart, "
+            "so name the environment with the annotation flox.dev/environment, which is always exact"
+        )
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(function, limiter=self._threads)
+
+
+def is_final(error: RegistryError) -> bool:
+    """FloxHub has said no, rather than nothing: a last known answer does not stand against it."""
+    return isinstance(error, (*_NOT_SHOWN, EnvironmentAmbiguous, TokenRejected)) or error.status in (400, 404)
