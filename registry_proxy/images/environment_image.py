@@ -7,7 +7,6 @@ lockfile's digest and a few of its parts, and the format of this module; nothing
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 
 from flox_formats.environment import EnvironmentName
@@ -15,10 +14,19 @@ from flox_formats.generations import Generation
 from flox_formats.lockfile import Lockfile
 from flox_formats.manifest import ContainerizeConfig
 from flox_formats.system import System
+from registry_proxy.images.annotations import (
+    CREATED,
+    ENVIRONMENT,
+    GENERATION,
+    LOCKFILE_DIGEST,
+    SOURCE,
+    TITLE,
+    VERSION,
+    rfc3339,
+)
 from registry_proxy.images.content import CONFIG, INDEX, LOCKFILE, MANIFEST, Content
 from registry_proxy.images.empty_image import PATH, empty_layer, layer_diff_id, platform_descriptors
 
-ENVIRONMENT, GENERATION, LOCKFILE_DIGEST = "dev.flox.environment", "dev.flox.generation", "dev.flox.lockfile"
 _FLOX_USER_ID = 10000
 _NUMERIC_USER = re.compile(r"[0-9]+(:[0-9]+)?")
 
@@ -60,7 +68,7 @@ class EnvironmentImage:
                 "schemaVersion": 2,
                 "mediaType": INDEX,
                 "manifests": platform_descriptors(self.manifests),
-                "annotations": self._annotations,
+                "annotations": self.annotations,
             },
         )
 
@@ -80,31 +88,27 @@ class EnvironmentImage:
                 "mediaType": MANIFEST,
                 "config": config.descriptor(),
                 "layers": [empty_layer().descriptor()],
-                "annotations": self._annotations,
+                "annotations": self.annotations,
             },
         )
 
     @cached_property
-    def _annotations(self) -> dict[str, str]:
+    def annotations(self) -> dict[str, str]:
         return {
             ENVIRONMENT: str(self.environment),
             GENERATION: str(self.generation.number),
             LOCKFILE_DIGEST: str(self.lockfile.digest),
-            "org.opencontainers.image.created": self._created,
-            "org.opencontainers.image.title": str(self.environment),
-            "org.opencontainers.image.version": str(self.generation.number),
-            "org.opencontainers.image.source": self.page,
+            CREATED: rfc3339(self.generation.created),
+            TITLE: str(self.environment),
+            VERSION: str(self.generation.number),
+            SOURCE: self.page,
         }
-
-    @cached_property
-    def _created(self) -> str:
-        return datetime.fromtimestamp(self.generation.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _config(self, system: System) -> dict[str, object]:
         return {
             "architecture": system.oci_architecture,
             "os": "linux",
-            "created": self._created,
+            "created": rfc3339(self.generation.created),
             "config": {"Env": self._env, **_process(self.lockfile.manifest.containerize)},
             "rootfs": {"type": "layers", "diff_ids": [layer_diff_id()]},
         }

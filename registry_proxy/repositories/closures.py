@@ -20,9 +20,9 @@ from registry_proxy.content.holdings import Holding, Holdings
 from registry_proxy.content.store import ContentStore
 from registry_proxy.errors import ClosureUnavailable, ManifestUnknown
 from registry_proxy.flights import Flights
+from registry_proxy.images.annotations import ENVIRONMENT, GENERATION, LOCKFILE_DIGEST
 from registry_proxy.images.closure_artifact import ClosureArtifact, nar_descriptor
 from registry_proxy.images.content import LOCKFILE, MANIFEST, Content
-from registry_proxy.images.environment_image import ENVIRONMENT, GENERATION, LOCKFILE_DIGEST
 from registry_proxy.nix.closure_walk import Closure, ClosureWalk
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
