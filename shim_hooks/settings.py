@@ -47,5 +47,7 @@ class Settings:
         _KEYS, _keys, "public key NAME:BASE64 that vouches for packages (repeatable)"
     )
     connect_timeout_s: float = setting(0.2, seconds, "how long a connection to the registry may take to open")
-    lookup_timeout_s: float = setting(3.0, seconds, "how long the registry may take to say what is live")
+    lookup_timeout_s: float = setting(
+        5.0, seconds, "how long the registry may take to say what is live; it waits 3 s for FloxHub itself"
+    )
     stop_grace_s: float = setting(10.0, seconds, "how long containers being created have when the agent is stopped")
