@@ -46,7 +46,8 @@ class Container:
 
     def __str__(self) -> str:
         """For a sentence: which of the pod's containers, as far as is known."""
-        return "this container" if self.name is None else f"container {self.name!r}"
+        image = "" if self.image is None else f" (image {self.image})"
+        return f"this container{image}" if self.name is None else f"container {self.name!r}{image}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,9 +135,20 @@ def test_refuses(annotations: dict[str, str], env: list[str], mounts: tuple[str,
     assert words in str(refused.value)
 
 
-def test_a_container_without_a_name_is_told_too() -> None:
-    with pytest.raises(Refused, match="this container names no Flox environment"):
-        decided(PODMAN, DEBIAN)
+@pytest.mark.parametrize(
+    ("annotations", "words"),
+    [
+        pytest.param(PODMAN, "this container names no Flox environment", id="without-a-name"),
+        pytest.param(
+            {**CONTAINER, "io.kubernetes.cri.image-name": "docker.io/library/debian:12"},
+            r"container 'main' \(image docker\.io/library/debian:12\) names no Flox environment",
+            id="with-its-image",
+        ),
+    ],
+)
+def test_which_container_it_was(annotations: dict[str, str], words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        decided(annotations, DEBIAN)
 
 
 @pytest.mark.parametrize(
