@@ -15,13 +15,15 @@ _LOOK_AGAIN_S = 1.0
 class ClusterToken:
     """`problem` is called once with a sentence whenever the file becomes unusable; requests then go on as anonymous."""
 
-    def __init__(self, path: Path | None, *, problem: Callable[[str], None]) -> None:
-        self._path, self._problem = path, problem
+    def __init__(
+        self, path: Path | None, *, problem: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path, self._problem, self._clock = path, problem, clock
         self._credential, self._looked_at, self._seen = ANONYMOUS, float("-inf"), (0, 0, 0)
 
     async def current(self) -> Credential:
         """The token as the file had it a second ago at most; ANONYMOUS without a file or a usable one."""
-        now = time.monotonic()
+        now = self._clock()
         if self._path is not None and now - self._looked_at >= _LOOK_AGAIN_S:
             self._looked_at = now
             await anyio.to_thread.run_sync(self._look, self._path)
