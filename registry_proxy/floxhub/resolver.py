@@ -34,6 +34,7 @@ class Outcome(StrEnum):
     FRESH = "fresh"
     CACHED = "cached"
     STALE = "stale"
+    NOT_FOUND = "not_found"
     FAILED = "failed"
 
 
@@ -121,8 +122,8 @@ class Resolver:
         known = await self._remembered(view)
         try:
             resolution = self._at_hand(known, max_age_s) or await self._ask(view, known)
-        except RegistryError:
-            self._metrics.resolved(Outcome.FAILED, None)
+        except RegistryError as error:
+            self._metrics.resolved(Outcome.NOT_FOUND if is_final(error) else Outcome.FAILED, None)
             raise
         self._metrics.resolved(resolution.outcome, resolution.age_s if resolution.outcome is Outcome.STALE else None)
         return resolution
