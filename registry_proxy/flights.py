@@ -20,11 +20,15 @@ class Flights(Generic[K, T]):
 
     async def join(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of the work for `key`, under way already or begun now; or its error."""
+        return await asyncio.shield(self.begin(key, work))
+
+    def begin(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """The same for nobody who waits: its end is seen by the work itself."""
         task = self._tasks.get(key)
         if task is None:
             task = self._tasks[key] = asyncio.create_task(work(), name=f"{self._name} {key}")
             task.add_done_callback(lambda done: self._landed(key, done))
-        return await asyncio.shield(task)
+        return task
 
     async def aclose(self) -> None:
         """Cancels what is still under way, and waits for its end."""

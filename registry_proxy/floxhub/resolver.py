@@ -19,11 +19,12 @@ import anyio.to_thread
 
 from registry_proxy.errors import FloxHubUnavailable, RegistryError
 from registry_proxy.flights import Flights
-from registry_proxy.floxhub.asking import Asking, is_final
+from registry_proxy.floxhub.asking import is_final
 from registry_proxy.floxhub.credential import View
 from registry_proxy.floxhub.snapshot import Snapshot, Snapshots
 
 _JITTER = 0.25
+_AHEAD = 0.5
 _MAX_REMEMBERED = 10_000
 _PROOF_S = 60.0
 
@@ -36,6 +37,12 @@ class Outcome(StrEnum):
     STALE = "stale"
     NOT_FOUND = "not_found"
     FAILED = "failed"
+
+
+class FloxHub(Protocol):
+    """Whoever answers a question; `asking.py` has the real one."""
+
+    async def answer(self, view: View, known: Snapshot | None) -> Snapshot: ...
 
 
 class ResolverMetrics(Protocol):
@@ -78,7 +85,7 @@ class Resolver:
 
     def __init__(
         self,
-        asking: Asking | None,
+        asking: FloxHub | None,
         snapshots: Snapshots,
         *,
         freshness: Freshness,
@@ -112,6 +119,7 @@ class Resolver:
         known = self._known.get(view)
         if known is None or known.snapshot is None or self._age_s(known) >= self._jittered_s(self._freshness.live_s):
             return None
+        self._refresh_ahead(view, known)
         return known.snapshot
 
     async def aclose(self) -> None:
@@ -121,16 +129,18 @@ class Resolver:
     async def _resolve(self, view: View, max_age_s: float) -> Resolution:
         known = await self._remembered(view)
         try:
-            resolution = self._at_hand(known, max_age_s) or await self._ask(view, known)
+            resolution = self._at_hand(view, known, max_age_s) or await self._ask(view, known)
         except RegistryError as error:
             self._metrics.resolved(Outcome.NOT_FOUND if is_final(error) else Outcome.FAILED, None)
             raise
         self._metrics.resolved(resolution.outcome, resolution.age_s if resolution.outcome is Outcome.STALE else None)
         return resolution
 
-    def _at_hand(self, known: _Known, max_age_s: float) -> Resolution | None:
+    def _at_hand(self, view: View, known: _Known, max_age_s: float) -> Resolution | None:
         """An answer that needs no waiting: fresh, or the last known one just after FloxHub failed to answer."""
         if known.snapshot is not None and self._age_s(known) < self._jittered_s(max_age_s):
+            if max_age_s == self._freshness.live_s:
+                self._refresh_ahead(view, known)
             return Resolution(known.snapshot, Outcome.CACHED, self._age_s(known))
         if known.failure is None:
             return None
@@ -142,6 +152,16 @@ class Resolver:
         if since_s < self._pause_s(known):
             return self._stale_or_raise(known, known.failure)
         return None
+
+    def _refresh_ahead(self, view: View, known: _Known) -> None:
+        """Asks while the answer is still good, so that nobody waits where an environment is asked for often.
+
+        The older the answer, the likelier: replicas and environments that were asked together do not stay together.
+        """
+        asking, age_s = self._asking, self._age_s(known)
+        ripe = age_s > self._freshness.live_s * random.uniform(_AHEAD, 1)
+        if ripe and asking is not None and known.failure is None:
+            self._flights.begin(view, lambda: self._question(asking, view))
 
     async def _ask(self, view: View, known: _Known) -> Resolution:
         if self._asking is None:
@@ -161,7 +181,7 @@ class Resolver:
             return self._stale_or_raise(known, error)
         return Resolution(snapshot, Outcome.FRESH, 0.0)
 
-    async def _question(self, asking: Asking, view: View) -> Snapshot:
+    async def _question(self, asking: FloxHub, view: View) -> Snapshot:
         """Asks FloxHub, and remembers the answer or the failure for whoever comes next."""
         try:
             snapshot = await asking.answer(view, self._entry(view).snapshot)

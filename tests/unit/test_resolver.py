@@ -1,0 +1,253 @@
+"""The table of design section 6, with a clock that is passed in and a FloxHub that is told what to say."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from flox_formats.environment import EnvironmentName
+from flox_formats.generations import Generations
+from registry_proxy.errors import EnvironmentUnknown, FloxHubUnavailable, RegistryError
+from registry_proxy.floxhub.credential import ANONYMOUS, Credential, View
+from registry_proxy.floxhub.git import CommitFiles
+from registry_proxy.floxhub.resolver import Freshness, Outcome, Resolver
+from registry_proxy.floxhub.snapshot import Snapshot, Snapshots
+from registry_proxy.wiring import NoMetrics
+
+WEB = EnvironmentName("acme", "web")
+PUBLIC = View(WEB, ANONYMOUS)
+ALICE, BOB = View(WEB, Credential.of("flox_pat_alice")), View(WEB, Credential.of("flox_pat_bob"))
+WAIT_S = 10
+METADATA = (
+    b'{"version":2,"history":[{"kind":"import","author":"a","hostname":"h","timestamp":1,'
+    b'"current_generation":"1"}],"total_generations":1}'
+)
+
+
+def snapshot(commit: str) -> Snapshot:
+    return Snapshot(WEB, commit, Generations.parse(METADATA), CommitFiles(Path("nowhere"), commit))
+
+
+@dataclass
+class FloxHub:
+    """Answers with `says`, after `go_on` where that is not set; counts how often it was asked, and by whom."""
+
+    says: str | RegistryError = "c1"
+    asked: list[View] = field(default_factory=list)
+    was_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.go_on.set()
+
+    async def answer(self, view: View, known: Snapshot | None) -> Snapshot:
+        self.asked.append(view)
+        self.was_asked.set()
+        await self.go_on.wait()
+        if isinstance(self.says, RegistryError):
+            raise self.says
+        return snapshot(self.says)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+Test = Callable[[FloxHub, Resolver, Clock], Awaitable[None]]
+
+
+def run(test: Test, root: Path, *, offline: bool = False, **freshness: float) -> None:
+    async def with_deadline() -> None:
+        hub, clock = FloxHub(), Clock()
+        resolver = Resolver(
+            None if offline else hub,
+            Snapshots(root),
+            freshness=Freshness(**freshness),
+            lookup_timeout_s=0.05,
+            metrics=NoMetrics(),
+            clock=clock,
+        )
+        try:
+            await asyncio.wait_for(test(hub, resolver, clock), WAIT_S)
+        finally:
+            await resolver.aclose()
+
+    asyncio.run(with_deadline())
+
+
+def test_a_live_answer_is_good_for_its_time_and_not_longer(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        assert (await resolver.live(PUBLIC)).outcome is Outcome.FRESH
+        hub.says = "c2"
+        clock.now += 0.9
+        cached = await resolver.live(PUBLIC)
+        assert (cached.outcome, cached.snapshot.commit, len(hub.asked)) == (Outcome.CACHED, "c1", 1)
+        assert cached.age_s == pytest.approx(0.9)
+        clock.now += 1.2
+        fresh = await resolver.live(PUBLIC)
+        assert (fresh.outcome, fresh.snapshot.commit) == (Outcome.FRESH, "c2")
+
+    run(test, tmp_path)
+
+
+def test_an_answer_that_is_asked_for_often_is_renewed_before_it_is_old(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        await resolver.live(PUBLIC)
+        hub.says = "c2"
+        clock.now += 1.49  # good still, and old enough for one request in a few to renew it
+        for _ in range(100):
+            assert resolver.fresh(PUBLIC) is not None
+            await asyncio.sleep(0)
+        assert len(hub.asked) == 2
+        known = resolver.fresh(PUBLIC)
+        assert known is not None
+        assert known.commit == "c2"
+
+    run(test, tmp_path)
+
+
+def test_a_pinned_generation_is_good_for_longer(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        await resolver.pinned(PUBLIC, 1)
+        clock.now += 40
+        assert (await resolver.pinned(PUBLIC, 1)).outcome is Outcome.CACHED
+        assert len(hub.asked) == 1
+        await resolver.pinned(PUBLIC, 2)
+        assert len(hub.asked) == 2, "a generation that was not there may have come"
+        clock.now += 61
+        assert (await resolver.pinned(PUBLIC, 1)).outcome is Outcome.FRESH
+
+    run(test, tmp_path)
+
+
+@pytest.mark.parametrize("failure", [FloxHubUnavailable("HTTP 500"), None], ids=["refuses", "silent"])
+def test_the_last_known_answer_stands_while_floxhub_does_not(tmp_path: Path, failure: RegistryError | None) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        await resolver.live(PUBLIC)
+        if failure is None:
+            hub.go_on.clear()
+        else:
+            hub.says = failure
+        clock.now += 100
+        stale = await resolver.live(PUBLIC)
+        assert (stale.outcome, stale.age_s) == (Outcome.STALE, 100)
+        asked = len(hub.asked)
+        await resolver.live(PUBLIC)
+        assert len(hub.asked) == asked, "FloxHub has just failed: it is left alone for a moment"
+        hub.says = "c2"
+        hub.go_on.set()
+        clock.now += 3
+        assert (await resolver.live(PUBLIC)).snapshot.commit == "c2"
+
+    run(test, tmp_path)
+
+
+def test_a_last_known_answer_can_be_too_old(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        await resolver.live(PUBLIC)
+        hub.says = FloxHubUnavailable("HTTP 500")
+        clock.now += 30
+        assert (await resolver.live(PUBLIC)).outcome is Outcome.STALE
+        clock.now += 31
+        with pytest.raises(FloxHubUnavailable):
+            await resolver.live(PUBLIC)
+
+    run(test, tmp_path, max_stale_s=60)
+
+
+def test_without_a_last_known_answer_every_request_asks(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        hub.says = FloxHubUnavailable("HTTP 500")
+        for _ in range(2):
+            with pytest.raises(FloxHubUnavailable):
+                await resolver.live(PUBLIC)
+        hub.says = "c1"
+        assert (await resolver.live(PUBLIC)).outcome is Outcome.FRESH
+
+    run(test, tmp_path)
+
+
+def test_not_found_is_good_for_a_moment_and_takes_the_last_known_answer_away(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        await resolver.live(PUBLIC)
+        hub.says = EnvironmentUnknown("gone")
+        clock.now += 3
+        for _ in range(3):
+            with pytest.raises(EnvironmentUnknown):
+                await resolver.live(PUBLIC)
+        assert len(hub.asked) == 2
+        hub.says = FloxHubUnavailable("HTTP 500")
+        clock.now += 3
+        with pytest.raises(FloxHubUnavailable):
+            await resolver.live(PUBLIC)
+
+    run(test, tmp_path)
+
+
+def test_two_hundred_requests_are_one_question_and_the_first_may_go_away(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        hub.go_on.clear()
+        requests = [asyncio.create_task(resolver.live(PUBLIC)) for _ in range(200)]
+        await hub.was_asked.wait()
+        requests[0].cancel()
+        hub.go_on.set()
+        results = await asyncio.gather(*requests, return_exceptions=True)
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert {result.snapshot.commit for result in results[1:] if not isinstance(result, BaseException)} == {"c1"}
+        assert len(hub.asked) == 1
+
+    run(test, tmp_path)
+
+
+def test_what_one_credential_learnt_is_not_served_to_another(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        await resolver.live(ALICE)
+        hub.says = FloxHubUnavailable("HTTP 500")
+        for other in (BOB, PUBLIC):
+            with pytest.raises(FloxHubUnavailable):
+                await resolver.proved(other)
+        clock.now += 100
+        assert (await resolver.proved(ALICE)).outcome is Outcome.STALE
+
+    run(test, tmp_path)
+
+
+def test_a_proof_lasts_a_minute(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        await resolver.proved(ALICE)
+        clock.now += 40
+        await resolver.proved(ALICE)
+        assert len(hub.asked) == 1
+        hub.says = EnvironmentUnknown("no longer hers")
+        clock.now += 21
+        with pytest.raises(EnvironmentUnknown):
+            await resolver.proved(ALICE)
+
+    run(test, tmp_path)
+
+
+def test_a_clock_that_jumps_back_makes_nothing_older_than_new(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        await resolver.live(PUBLIC)
+        clock.now -= 500
+        assert (await resolver.live(PUBLIC)).age_s == 0
+        clock.now += 600
+        hub.says = "c2"
+        assert (await resolver.live(PUBLIC)).snapshot.commit == "c2"
+
+    run(test, tmp_path)
+
+
+def test_offline_never_asks(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        with pytest.raises(FloxHubUnavailable, match="--offline"):
+            await resolver.live(PUBLIC)
+        assert hub.asked == []
+
+    run(test, tmp_path, offline=True)
