@@ -71,16 +71,17 @@ class PathFetches:
         async with self._slots, entered_in_thread(self._store.staging()) as place:
             blob = place / "blob"
             await self._blobs.download(repository, path.blob, path.blob_size, blob, received=received)
-            await in_thread(lambda: self._put(blob, path), executor=self._unpackers)
-
-    def _put(self, blob: Path, path: ClosurePath) -> None:
-        """From the blob to the store, in a thread."""
-        tree = blob.parent / path.store_path.base_name
-        unpack(blob, path, tree)
-        blob.unlink()  # before everything is made durable: this need not be
-        self._store.publish(tree, path.store_path)
+            tree = place / path.store_path.base_name
+            await in_thread(lambda: _unpack(blob, path, tree), executor=self._unpackers)
+            # In other threads than those that unpack: as many as wait share one sync.
+            await in_thread(lambda: self._store.publish(tree, path.store_path))
 
     def _landed(self, path: StorePath, task: asyncio.Task[None]) -> None:
         del self._under_way[path]
         if not task.cancelled():
             task.exception()  # retrieved: whoever waited may have gone
+
+
+def _unpack(blob: Path, path: ClosurePath, tree: Path) -> None:
+    unpack(blob, path, tree)
+    blob.unlink()  # before everything is made durable: this need not be
