@@ -16,6 +16,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 LOCKFILE = "application/vnd.flox.lockfile.v1+json"
+SBOM = "application/vnd.cyclonedx+json"
 
 Descriptor = dict[str, object]
 
