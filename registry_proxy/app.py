@@ -8,17 +8,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registry_proxy.content.store import ContentStore
 from registry_proxy.endpoints.answers import API_VERSION, answer_error, answer_http_exception, answer_unforeseen
 from registry_proxy.endpoints.blobs import Blobs
 from registry_proxy.endpoints.callers import Callers
+from registry_proxy.endpoints.exchange import exchange_of
 from registry_proxy.endpoints.health import Readyz, healthz
 from registry_proxy.endpoints.manifests import Manifests
 from registry_proxy.endpoints.referrers import Referrers
+from registry_proxy.endpoints.scrape import Scrape
 from registry_proxy.endpoints.tags import Tags
 from registry_proxy.errors import MethodUnsupported, RegistryError
+from registry_proxy.metrics import Metrics
 from registry_proxy.repositories.empty import EmptyImages
 from registry_proxy.repositories.environments import EnvironmentImages
 
@@ -36,19 +39,24 @@ class Parts:
     hub: ASGIApp | None
 
 
-def build_app(parts: Parts) -> Starlette:
+def build_app(parts: Parts, metrics: Metrics) -> Starlette:
     routes: list[BaseRoute] = [
-        Route("/v2/", _version),
-        _route("/v2/{name:path}/manifests/{reference}", Manifests(parts.empty, parts.environments, parts.callers)),
-        _route("/v2/{name:path}/blobs/{digest}", Blobs(parts.empty, parts.environments, parts.callers)),
-        _route("/v2/{name:path}/tags/list", Tags(parts.environments, parts.callers)),
-        _route("/v2/{name:path}/referrers/{digest}", Referrers(parts.environments, parts.callers)),
-        _route("/v2/{name:path}/blobs/uploads/{rest:path}", _refuse_write),
-        Route("/healthz", healthz),
-        _route("/readyz", Readyz(parts.store)),
+        _route("/v2/", "version", _version),
+        _route(
+            "/v2/{name:path}/manifests/{reference}",
+            "manifests",
+            Manifests(parts.empty, parts.environments, parts.callers),
+        ),
+        _route("/v2/{name:path}/blobs/{digest}", "blobs", Blobs(parts.empty, parts.environments, parts.callers)),
+        _route("/v2/{name:path}/tags/list", "tags", Tags(parts.environments, parts.callers)),
+        _route("/v2/{name:path}/referrers/{digest}", "referrers", Referrers(parts.environments, parts.callers)),
+        _route("/v2/{name:path}/blobs/uploads/{rest:path}", "uploads", _refuse_write),
+        _route("/healthz", "healthz", healthz),
+        _route("/readyz", "readyz", Readyz(parts.store)),
+        _route("/metrics", "metrics", Scrape(metrics)),
     ]
     if parts.hub is not None:
-        routes.append(Mount("/", parts.hub))
+        routes.append(Mount("/", _named_hub(parts.hub)))
     return Starlette(
         routes=routes,
         exception_handlers={
@@ -59,13 +67,25 @@ def build_app(parts: Parts) -> Starlette:
     )
 
 
-def _route(path: str, endpoint: Endpoint) -> Route:
+def _route(path: str, name: str, endpoint: Endpoint) -> Route:
+    """`name` is the word under which its requests are counted."""
+
     async def read_only(request: Request) -> Response:
+        exchange_of(request.scope).route = name
         if request.method not in ("GET", "HEAD"):
             return await _refuse_write(request)
         return await endpoint(request)
 
     return Route(path, read_only, methods=["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"])
+
+
+def _named_hub(hub: ASGIApp) -> ASGIApp:
+    async def named(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith("/git/"):
+            exchange_of(scope).route = "git"
+        await hub(scope, receive, send)
+
+    return named
 
 
 async def _version(request: Request) -> Response:

@@ -5,6 +5,7 @@ Belongs here: commands, their flags, and how errors end them. The only place tha
 
 import argparse
 import dataclasses
+import logging
 import os
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
@@ -18,7 +19,7 @@ from flox_formats.errors import FormatError
 from flox_formats.settings import SettingsInvalid, read_settings
 from registry_proxy.errors import RegistryError
 from registry_proxy.floxhub.hub_cli import add_hub_commands, run_hub
-from registry_proxy.log import Log
+from registry_proxy.log import Log, LoggingHandler
 from registry_proxy.resolve_cli import resolve
 from registry_proxy.server import serve
 from registry_proxy.settings import PREFIX, Settings
@@ -56,7 +57,9 @@ def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    await serve(settings, Log())
+    log = Log()
+    logging.basicConfig(handlers=[LoggingHandler(log)], level=logging.WARNING)
+    await serve(settings, log)
     return 0
 
 

@@ -6,9 +6,12 @@ import uvicorn
 
 from flox_formats.settings import SettingsInvalid
 from registry_proxy.app import build_app
+from registry_proxy.endpoints.access_log import AccessLog
+from registry_proxy.endpoints.observed import Observed
 from registry_proxy.log import Log
+from registry_proxy.metrics import Metrics
 from registry_proxy.settings import Settings
-from registry_proxy.wiring import NoMetrics, floxhub_urls, open_registry
+from registry_proxy.wiring import floxhub_urls, open_registry
 
 _BACKLOG = 2048
 _DRAIN_S = 30
@@ -19,9 +22,10 @@ async def serve(settings: Settings, log: Log) -> None:
     with _listen(*settings.listen) as listening:
         url = _url_of(listening)
         urls = floxhub_urls(settings, url)
-        async with open_registry(settings, urls, log, NoMetrics()) as registry:
+        metrics, access_log = Metrics(), AccessLog(log) if settings.access_log else None
+        async with open_registry(settings, urls, log, metrics) as registry:
             config = uvicorn.Config(
-                build_app(registry.parts),
+                Observed(build_app(registry.parts, metrics), metrics.requests, access_log),
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -30,7 +34,10 @@ async def serve(settings: Settings, log: Log) -> None:
                 timeout_graceful_shutdown=_DRAIN_S,
             )
             log.event("listening", url=url, floxhub=urls.base, state_dir=str(settings.state_dir))
-            await uvicorn.Server(config).serve(sockets=[listening])
+            try:
+                await uvicorn.Server(config).serve(sockets=[listening])
+            finally:
+                log.flush()
     log.event("stopped")
 
 

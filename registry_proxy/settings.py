@@ -55,4 +55,4 @@ class Settings:
     connect_timeout_s: float = setting(2.0, seconds, "how long a connection to FloxHub or a cache may take to open")
     cache_timeout_s: float = setting(30.0, seconds, "how long a binary cache may be silent")
     max_questions: int = setting(32, count, "narinfo requests under way at once")
-    access_log: bool = setting(False, flag, "log a line a request")
+    access_log: bool = setting(True, flag, "log a line a request")

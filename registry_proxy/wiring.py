@@ -1,11 +1,13 @@
 """Which part gets which: settings are taken apart here, clients are opened here, and nowhere else."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
+import anyio.to_thread
 import httpx2
 
 from flox_formats.errors import FormatError
@@ -26,6 +28,7 @@ from registry_proxy.floxhub.urls import DEFAULT_BASE_URL, FloxHubUrls
 from registry_proxy.log import Log
 from registry_proxy.nix.binary_cache import open_cache
 from registry_proxy.nix.closure_walk import ClosureWalk
+from registry_proxy.nix.measured_client import CacheMetrics, MeasuredClient
 from registry_proxy.repositories.closures import Closures
 from registry_proxy.repositories.empty import EmptyImages
 from registry_proxy.repositories.environments import EnvironmentImages
@@ -37,8 +40,10 @@ _EMBEDDED_BASE_URL = "http://floxhub.localhost"
 _THREADS = 32
 
 
-class RegistryMetrics(AskingMetrics, ResolverMetrics, Protocol):
-    """All that is told while a registry works."""
+class RegistryMetrics(AskingMetrics, ResolverMetrics, CacheMetrics, Protocol):
+    """All that is told while a registry works, and what may be looked at."""
+
+    def watch(self, name: str, about: str, value: Callable[[], float]) -> None: ...
 
 
 class NoMetrics:
@@ -47,7 +52,13 @@ class NoMetrics:
     def upstream_answered(self, upstream: str, outcome: str, seconds: float) -> None:
         pass
 
+    def upstream_sent(self, upstream: str, received_bytes: int) -> None:
+        pass
+
     def resolved(self, outcome: str, age_s: float | None) -> None:
+        pass
+
+    def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
         pass
 
 
@@ -86,7 +97,7 @@ async def open_registry(
     step = httpx2.Timeout(settings.cache_timeout_s, connect=settings.connect_timeout_s)
     headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
     with httpx2.Client(timeout=step, headers=headers) as git_http:
-        async with httpx2.AsyncClient(timeout=step, headers=headers, follow_redirects=True) as cache_http:
+        async with MeasuredClient(metrics, timeout=step, headers=headers, follow_redirects=True) as cache_http:
             store = ContentStore(settings.state_dir / "content")
             holdings = Holdings(settings.state_dir / "repositories")
             downloads = Downloads(store)
@@ -113,8 +124,18 @@ async def open_registry(
             )
             environments = EnvironmentImages(resolver, urls, store, holdings, downloads, closures, caches, threads)
             hub = serve_hub_app(settings.hub_dir) if settings.hub_dir is not None else None
+            _watch(metrics, store, downloads)
+            counting = asyncio.create_task(anyio.to_thread.run_sync(store.count, abandon_on_cancel=True))
             try:
                 yield Registry(Parts(EmptyImages(), environments, store, Callers(token), hub), environments, token)
             finally:
+                counting.cancel()
+                await asyncio.gather(counting, return_exceptions=True)
                 for part in (environments, resolver, closures, downloads):
                     await part.aclose()
+
+
+def _watch(metrics: RegistryMetrics, store: ContentStore, downloads: Downloads) -> None:
+    metrics.watch("floxbridge_content_bytes", "Bytes in the content store.", lambda: store.tally.bytes)
+    metrics.watch("floxbridge_content_files", "Files in the content store.", lambda: store.tally.files)
+    metrics.watch("floxbridge_downloads_in_flight", "NARs being fetched.", lambda: downloads.in_flight)

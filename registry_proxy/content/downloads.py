@@ -29,6 +29,10 @@ class Downloads:
         self._threads = anyio.CapacityLimiter(max_threads)
         self._flights: dict[Digest, Download] = {}
 
+    @property
+    def in_flight(self) -> int:
+        return len(self._flights)
+
     async def join(self, digest: Digest, size: int, source: Source, *, what: str) -> "Download":
         """The download of `digest`, under way already or begun now from `source`.
 

@@ -14,6 +14,7 @@ from typing import Self
 
 from flox_formats.digest import Digest
 from registry_proxy.content.durable import flush_folder
+from registry_proxy.content.tally import Tally
 from registry_proxy.errors import StorageFailed
 
 
@@ -34,11 +35,16 @@ class ContentStore:
 
     def __init__(self, root: Path) -> None:
         self._root, self._staging = root, root / ".staging"
+        self.tally = Tally()
         try:
             shutil.rmtree(self._staging, ignore_errors=True)
             self._staging.mkdir(parents=True)
         except OSError as error:
             raise _storage_failed(root, error) from error
+
+    def count(self) -> None:
+        """Brings `tally` up to date with what was here before. Blocks for as long as it takes to look at every file."""
+        self.tally.count(self._root / "sha256")
 
     def find(self, digest: Digest) -> StoredBlob | None:
         path = self._place(digest)
@@ -73,7 +79,7 @@ class ContentStore:
     def stage(self) -> "StagedBlob":
         """A new blob, to be written, then committed or discarded."""
         try:
-            return StagedBlob.create(self._staging, self._root)
+            return StagedBlob.create(self._staging, self._root, self.tally)
         except OSError as error:
             raise _storage_failed(self._staging, error) from error
 
@@ -84,16 +90,16 @@ class ContentStore:
 class StagedBlob:
     """A blob under way. Not safe for two writers; readers may follow at `path`, until it is committed or discarded."""
 
-    def __init__(self, path: Path, handle: int, root: Path) -> None:
+    def __init__(self, path: Path, handle: int, root: Path, tally: Tally) -> None:
         self.path = path
-        self._handle, self._root = handle, root
+        self._handle, self._root, self._tally = handle, root, tally
         self._hash, self._size = hashlib.sha256(), 0
         self._open = True
 
     @classmethod
-    def create(cls, staging: Path, root: Path) -> Self:
+    def create(cls, staging: Path, root: Path, tally: Tally) -> Self:
         handle, name = tempfile.mkstemp(dir=staging)
-        return cls(Path(name), handle, root)
+        return cls(Path(name), handle, root, tally)
 
     def write(self, data: bytes) -> None:
         self._hash.update(data)
@@ -114,7 +120,7 @@ class StagedBlob:
         try:
             os.fsync(self._handle)
             target.parent.mkdir(parents=True, exist_ok=True)
-            self.path.replace(target)
+            self._tally.move_into_place(self.path, target, self._size)
             flush_folder(target.parent)
         except OSError as error:
             raise _storage_failed(target, error) from error

@@ -9,7 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from registry_proxy.errors import RegistryError
+from registry_proxy.endpoints.exchange import exchange_of
+from registry_proxy.errors import FloxHubGarbled, FloxHubUnavailable, RegistryError
+from registry_proxy.floxhub.resolver import Outcome
 from registry_proxy.images.content import Content
 
 API_VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
@@ -33,6 +35,8 @@ def matches_etag(request: Request, etag: str) -> bool:
 
 def answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RegistryError)
+    if isinstance(error, FloxHubUnavailable | FloxHubGarbled):
+        exchange_of(request.scope).outcome = Outcome.FAILED
     headers = dict(API_VERSION)
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)

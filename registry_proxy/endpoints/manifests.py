@@ -6,6 +6,7 @@ from starlette.responses import Response
 from flox_formats.digest import Digest
 from registry_proxy.endpoints.answers import answer_content
 from registry_proxy.endpoints.callers import Callers
+from registry_proxy.endpoints.exchange import exchange_of
 from registry_proxy.endpoints.paths import asked_repository
 from registry_proxy.floxhub.credential import View
 from registry_proxy.floxhub.resolver import Resolution
@@ -29,6 +30,8 @@ class Manifests:
         if isinstance(reference, Digest):
             return answer_content(request, await self._environments.manifest(view, reference))
         tagged = await self._environments.tagged(view, parse_tag(reference))
+        exchange = exchange_of(request.scope)
+        exchange.generation, exchange.outcome = tagged.image.generation.number, tagged.resolution.outcome
         return answer_content(request, tagged.image.index, resolution_headers(tagged.resolution))
 
 

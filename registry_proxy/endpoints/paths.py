@@ -2,8 +2,9 @@
 
 from starlette.requests import Request
 
+from registry_proxy.endpoints.exchange import exchange_of
 from registry_proxy.errors import RepositoryUnknown
-from registry_proxy.images.reference import Repository, parse_repository
+from registry_proxy.images.reference import EnvironmentRepository, Repository, parse_repository
 
 _MIRRORED = "docker.io"
 
@@ -17,4 +18,7 @@ def asked_repository(request: Request) -> Repository:
     namespace = request.query_params.get("ns", _MIRRORED)
     if namespace != _MIRRORED:
         raise RepositoryUnknown(f"this registry mirrors {_MIRRORED} only, not {namespace[:100]!r}")
-    return parse_repository(request.path_params["name"])
+    repository = parse_repository(request.path_params["name"])
+    if isinstance(repository, EnvironmentRepository):
+        exchange_of(request.scope).environment = repository.environment
+    return repository

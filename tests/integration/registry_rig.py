@@ -34,9 +34,16 @@ class _Events(io.TextIOBase):
     def __init__(self) -> None:
         self.events: queue.Queue[dict[str, Any]] = queue.Queue()
 
-    def write(self, line: str) -> int:
-        self.events.put(json.loads(line))
-        return len(line)
+    def write(self, lines: str) -> int:
+        for line in lines.splitlines():
+            self.events.put(json.loads(line))
+        return len(lines)
+
+    def wait_for(self, name: str) -> dict[str, Any]:
+        while True:
+            event = self.events.get(timeout=_START_S)
+            if event["event"] == name:
+                return event
 
 
 @contextmanager
@@ -57,7 +64,7 @@ def running_registry(settings: Settings) -> Iterator[httpx2.Client]:
     thread = threading.Thread(target=run, name="registry")
     thread.start()
     try:
-        url = stream.events.get(timeout=_START_S)["url"]
+        url = stream.wait_for("listening")["url"]
         with httpx2.Client(base_url=url, timeout=30) as client:
             yield client
     finally:
