@@ -100,7 +100,7 @@ class RegistryHttp:
                     yield start, pieces
         except _CUT as problem:
             raise Interrupted(self._cut(problem)) from problem
-        except httpx2.ConnectError as problem:
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as problem:
             raise Interrupted(self._unreachable(problem)) from problem
         except _OTHER as problem:
             raise RegistryUnavailable(f"{asking}: {self._unreachable(problem)}") from problem
