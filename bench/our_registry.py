@@ -1,0 +1,61 @@
+"""What is measured: `floxbridge serve` as a process of its own, with a hub, on a free port.
+
+Belongs here: which flags it gets, and the environments that a benchmark asks it for. The hub and the commands are the
+demo's: everything goes by command line, as an operator has it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flox_formats.signature import PublicKey
+from flox_formats.store_path import StorePath
+from flox_formats.system import System
+from floxbridge_demo.generation import Generation
+from floxbridge_demo.installation import Hub, program_path
+from floxbridge_demo.packages import Package
+from floxbridge_demo.program import Program
+from floxbridge_demo.workplace import Workplace
+
+ENVIRONMENT = "acme/web"
+_START_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class OurRegistry:
+    program: Program
+    url: str
+
+    def repository(self, environment: str = ENVIRONMENT) -> str:
+        """The URL below which its manifests and blobs are."""
+        return f"{self.url}/v2/flox/empty/{environment}"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where the registry gets things: the hub, and a binary cache with the key that vouches for it."""
+
+    hub: Hub
+    cache_url: str
+    key: PublicKey
+
+
+@contextmanager
+def running_our_registry(
+    workplace: Workplace, upstream: Upstream, *flags: str, state: str = "registry"
+) -> Iterator[OurRegistry]:
+    """With the default settings but for `flags`; `state` names its folder. Raises ProgramFailed."""
+    command = [program_path("floxbridge"), "serve", "--listen", "127.0.0.1:0", "--hub-dir", str(upstream.hub.root)]
+    command += ["--state-dir", str(workplace.path(state)), "--nix-cache", upstream.cache_url]
+    command += ["--trusted-key", str(upstream.key), *flags]
+    log = workplace.path("logs", f"{state}.log")
+    log.unlink(missing_ok=True)  # of a round before, with another port in it
+    with Program("floxbridge serve", command, log=log, environment=workplace.environment) as program:
+        yield OurRegistry(program, str(program.wait_for("listening", deadline_s=_START_S)["url"]))
+
+
+def push(hub: Hub, folder: Path, packages: Sequence[StorePath], *, environment: str = ENVIRONMENT) -> None:
+    """A generation that installs these, live from now on. `folder` is made; it keeps the pushed files."""
+    wanted = tuple(Package(path.name, "1.0", "Made for the benchmark", path) for path in packages)
+    hub.push(environment, Generation(System.X86_64_LINUX, wanted, "true").write(folder))
