@@ -16,6 +16,7 @@ from floxbridge_demo.containerd import Containerd, ContainerdBinaries, running_c
 from floxbridge_demo.cri import CriFailed
 from floxbridge_demo.generation import Generation, GenerationFiles
 from floxbridge_demo.installation import (
+    RESOLVE_TTL_S,
     Agent,
     Hub,
     install_launcher,
@@ -23,7 +24,7 @@ from floxbridge_demo.installation import (
     running_agent,
     running_registry,
 )
-from floxbridge_demo.machine import MachineUnknown
+from floxbridge_demo.machine import MachineUnknown, end_with_parent
 from floxbridge_demo.narrator import Narrator, amount
 from floxbridge_demo.nix_cache import NixCache
 from floxbridge_demo.packages import Packages
@@ -64,7 +65,7 @@ class Props:
         self._wait_for_another(before)
 
     def _wait_for_another(self, before: str) -> None:
-        with self.narrator.step("the registry noticed: an answer about what is live is good for 2 s"):
+        with self.narrator.step(f"the registry noticed: an answer about what is live is good for {RESOLVE_TTL_S:g} s"):
             self.registry.wait_for_another(ENVIRONMENT, before)
 
     def _generation(self, number: int) -> GenerationFiles:
@@ -146,9 +147,10 @@ def _resolve_and_realise(props: Props) -> None:
         asked = ["--json", "--registry-url", registry.url, "--trusted-key", str(props.cache.public_key)]
         asked += ["--state-dir", str(props.workplace.path("node"))]
         realised = json.loads(run_command(props.workplace, "floxbridge-node", "realise", ENVIRONMENT, *asked))
-    narrator.fact("environment", realised["path"])
+    environment = Path(realised["path"])
+    narrator.fact("environment", environment)
     narrator.fact("fetched", amount(realised["fetched_bytes"]))
-    narrator.show("\n".join(sorted(it.name for it in Path(realised["path"], "bin").iterdir())))
+    narrator.show("\n".join(sorted(it.name for it in environment.parent.iterdir())))
 
 
 def tell(workplace: Workplace, narrator: Narrator, *, containers: bool, keep: bool) -> None:
@@ -214,6 +216,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--no-container", action="store_true")
     options = parser.parse_args()
+    end_with_parent()
     try:
         tell(Workplace(options.folder), Narrator(sys.stdout), containers=not options.no_container, keep=options.keep)
     except (ProgramFailed, CriFailed, BusyboxMissing, MachineUnknown) as error:

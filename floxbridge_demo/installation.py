@@ -20,6 +20,8 @@ from floxbridge_demo.nix_cache import NixCache
 from floxbridge_demo.program import Program, ProgramFailed
 from floxbridge_demo.workplace import Workplace
 
+RESOLVE_TTL_S = 2.0  # the registry's own default
+
 _START_S = 30.0
 _COMMAND_S = 60.0
 _LIVE_S = 30.0
@@ -98,11 +100,14 @@ class Registry:
 
 
 @contextmanager
-def running_registry(workplace: Workplace, hub: Hub, cache: NixCache) -> Iterator[Registry]:
-    """`floxbridge serve` on a free port."""
+def running_registry(
+    workplace: Workplace, hub: Hub, cache: NixCache, *, resolve_ttl_s: float = RESOLVE_TTL_S
+) -> Iterator[Registry]:
+    """`floxbridge serve` on a free port. For `resolve_ttl_s` an answer about what is live is good."""
     command = [program_path("floxbridge"), "serve", "--listen", "127.0.0.1:0"]
     command += ["--state-dir", str(workplace.path("registry")), "--hub-dir", str(hub.root)]
     command += ["--nix-cache", cache.url, "--trusted-key", str(cache.public_key)]
+    command += ["--resolve-ttl-s", str(resolve_ttl_s)]
     log = workplace.path("logs", "registry.log")
     with Program("registry", command, log=log, environment=workplace.environment) as program:
         listening = program.wait_for("listening", deadline_s=_START_S)

@@ -29,6 +29,7 @@ class Program:
         self.name = name
         self.log = log
         with log.open("ab") as output:
+            self._begin = output.tell()
             try:
                 self._process = subprocess.Popen(
                     command,
@@ -57,7 +58,7 @@ class Program:
 
     def events(self, name: str) -> Iterator[Mapping[str, object]]:
         """What it logged under this name so far, oldest first. Lines that are no JSON objects are passed over."""
-        for line in self.log.read_text(errors="replace").splitlines():
+        for line in self._lines():
             try:
                 entry = json.loads(line)
             except ValueError:
@@ -80,8 +81,14 @@ class Program:
             time.sleep(_POLL_S)
 
     def log_end(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:]
+        lines = self._lines()[-_LINES_SHOWN:]
         return "\n".join([f"end of {self.log}:", *(f"  {line}" for line in lines)])
+
+    def _lines(self) -> list[str]:
+        """Its own: the log may hold those of programs before it."""
+        with self.log.open("rb") as log:
+            log.seek(self._begin)
+            return log.read().decode(errors="replace").splitlines()
 
     def kill(self) -> None:
         """As the kernel would: nothing is tidied by the program itself."""

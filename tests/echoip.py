@@ -66,7 +66,7 @@ class EchoIp:
         return environment
 
     def push(self, environment: str, *packages: Package, **variables: str) -> None:
-        """A new generation, live at once; the registry may not know for 2 s, see `Registry.wait_for_another`."""
+        """A new generation, live at once; the registry may not know for 0.2 s, see `Registry.wait_for_another`."""
         wanted = Generation(self.packages.system, packages, packages[0].name, variables)
         self.hub.push(environment, wanted.write(self.workplace.path("pushed", secrets.token_hex(4))))
 
@@ -81,7 +81,7 @@ def running_echoip(parent: Path) -> Iterator[EchoIp]:
         cache = NixCache.make(workplace.path("cache"))
         packages = Packages.build(cache, workplace.path("scratch"))
         hub = Hub(workplace)
-        with running_registry(workplace, hub, cache) as registry:
+        with running_registry(workplace, hub, cache, resolve_ttl_s=0.2) as registry:
             running = EchoIp(workplace, cache, packages, hub, registry)
             running.push(ENVIRONMENT, packages.echoip, ECHOIP_NOTE="first")
             yield running

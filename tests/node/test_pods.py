@@ -79,7 +79,7 @@ def test_a_pinned_generation_stays(node: Node) -> None:
 
 def test_the_container_sees_the_environment_and_nothing_of_ours(node: Node) -> None:
     environment = node.echoip.new_environment(node.echoip.packages.busybox)
-    script = "env; touch /nix/store/new; echo; ls -d /nix/store/*-busybox-static; touch /tmp/new && echo tmp"
+    script = "env; touch /nix/store/new 2>&1; echo; ls -d /nix/store/*-busybox-static; touch /tmp/new && echo tmp"
     with node.pod(replace(by_image(environment), command=("busybox", "sh", "-c", script))) as pod:
         variables, _, rest = pod.turn().output.partition("\n\n")
     names = {line.partition("=")[0] for line in variables.splitlines()}
