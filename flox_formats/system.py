@@ -20,6 +20,10 @@ class System(StrEnum):
     def oci_architecture(self) -> str:
         return _ARCHITECTURES[self]
 
+    @property
+    def oci_platform(self) -> str:
+        return f"linux/{self.oci_architecture}"
+
     @classmethod
     def of_architecture(cls, architecture: str) -> "System":
         """The system of an OCI `architecture` (`amd64`, `arm64`); the `os` is always `linux`."""

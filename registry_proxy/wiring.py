@@ -32,6 +32,8 @@ from registry_proxy.nix.measured_client import CacheMetrics, MeasuredClient
 from registry_proxy.repositories.closures import Closures
 from registry_proxy.repositories.empty import EmptyImages
 from registry_proxy.repositories.environments import EnvironmentImages
+from registry_proxy.repositories.generation_images import GenerationImages
+from registry_proxy.repositories.index_referrers import IndexReferrers
 from registry_proxy.settings import Settings
 
 _USER_AGENT = "floxbridge"
@@ -122,7 +124,17 @@ async def open_registry(
             token = ClusterToken(
                 settings.floxhub_token_file, problem=lambda sentence: log.event("token_unusable", message=sentence)
             )
-            environments = EnvironmentImages(resolver, urls, store, holdings, downloads, closures, caches, threads)
+            images = GenerationImages(urls, store, holdings, threads)
+            index_referrers = IndexReferrers(
+                closures,
+                store,
+                holdings,
+                threads,
+                missing=lambda environment, why: log.event("sbom_missing", environment=str(environment), message=why),
+            )
+            environments = EnvironmentImages(
+                resolver, images, store, holdings, downloads, closures, index_referrers, caches, threads
+            )
             hub = serve_hub_app(settings.hub_dir) if settings.hub_dir is not None else None
             _watch(metrics, store, downloads)
             counting = asyncio.create_task(anyio.to_thread.run_sync(store.count, abandon_on_cancel=True))
@@ -131,7 +143,7 @@ async def open_registry(
             finally:
                 counting.cancel()
                 await asyncio.gather(counting, return_exceptions=True)
-                for part in (environments, resolver, closures, downloads):
+                for part in (images, index_referrers, resolver, closures, downloads):
                     await part.aclose()
 
 

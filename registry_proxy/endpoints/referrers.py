@@ -1,5 +1,7 @@
 """`/v2/<name>/referrers/<digest>`, with `artifactType`."""
 
+import re
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,6 +12,10 @@ from registry_proxy.floxhub.credential import View
 from registry_proxy.images.content import INDEX, Content
 from registry_proxy.images.reference import EmptyRepository, parse_digest
 from registry_proxy.repositories.environments import EnvironmentImages
+from registry_proxy.repositories.index_referrers import Listing
+
+_MAX_WARNING = 1_000
+_UNQUOTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Referrers:
@@ -21,13 +27,22 @@ class Referrers:
     async def __call__(self, request: Request) -> Response:
         repository = asked_repository(request)
         digest = parse_digest(request.path_params["digest"])
-        found = list[dict[str, object]]()
+        wanted = request.query_params.get("artifactType")
+        listing = Listing()
         if not isinstance(repository, EmptyRepository):
             view = View(repository.environment, await self._callers.credential(request))
-            found = await self._environments.referrers(view, digest)
-        headers, wanted = dict(API_VERSION), request.query_params.get("artifactType")
-        if wanted is not None:
-            found = [descriptor for descriptor in found if descriptor.get("artifactType") == wanted]
-            headers["OCI-Filters-Applied"] = "artifactType"
+            listing = await self._environments.referrers(view, digest, wanted)
+        found = [it for it in listing.descriptors if wanted in (None, it.get("artifactType"))]
         index = Content.of_json(INDEX, {"schemaVersion": 2, "mediaType": INDEX, "manifests": found})
-        return Response(index.data, headers=headers, media_type=INDEX)
+        answer = Response(index.data, headers=API_VERSION, media_type=INDEX)
+        if wanted is not None:
+            answer.headers["OCI-Filters-Applied"] = "artifactType"
+        for warning in listing.warnings:
+            answer.headers.append("Warning", f'299 - "{_quotable(warning)}"')
+        return answer
+
+
+def _quotable(sentence: str) -> str:
+    """What may stand between quotes in a header. Clients show it to their users, as the specification asks them to."""
+    plain = sentence[:_MAX_WARNING].encode("ascii", "replace").decode()
+    return _UNQUOTABLE.sub(" ", plain).replace("\\", "/").replace('"', "'")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from flox_formats.digest import Digest
-from flox_formats.json_document import canonical_json
+from flox_formats.errors import FormatError
+from flox_formats.json_document import Fields, canonical_json, read_object
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -17,6 +18,9 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 LOCKFILE = "application/vnd.flox.lockfile.v1+json"
 SBOM = "application/vnd.cyclonedx+json"
+
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+"""What every registry must take, and so what any client may read of a manifest (distribution specification)."""
 
 Descriptor = dict[str, object]
 
@@ -39,3 +43,8 @@ class Content:
     def descriptor(self, **more: object) -> Descriptor:
         """`more` are further members, such as platform, artifactType or annotations."""
         return {"mediaType": self.media_type, "digest": str(self.digest), "size": len(self.data), **more}
+
+    def fields(self) -> Fields:
+        """The members of a manifest or a config, ours and so right; of anything else FormatError is raised."""
+        document = read_object(self.data, what="manifest", max_bytes=MAX_MANIFEST_BYTES, error=FormatError)
+        return Fields(document, where="manifest", error=FormatError)

@@ -32,9 +32,6 @@ from registry_proxy.images.content import SBOM, Content
 from registry_proxy.images.environment_image import EnvironmentImage
 from registry_proxy.images.licenses import licenses
 
-MAX_PATHS = 20_000
-"""Store paths in a bill; the library takes a second for every few thousand."""
-
 _SERIALS = UUID("6f1d3c1e-6a5e-5d0c-9f5b-0d8a4b1f7c52")
 _VERSION = re.compile(r"(.+?)-([^a-zA-Z].*)")  # Nix's rule: from the first dash that no letter follows
 _REVISION = re.compile(r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])")
@@ -51,18 +48,14 @@ class _Origin:
 
 
 def sbom_artifact(image: EnvironmentImage, closure: ClosureDocument) -> Artifact:
-    """`closure` is the image's on one of its systems, with at most `MAX_PATHS` paths."""
+    """`closure` is the image's on one of its systems."""
     return Artifact.about(
         image,
         SBOM,
         Content(SBOM, sbom(image, closure)),
         title=f"sbom.{closure.system}.cdx.json",
-        more={PLATFORM: platform(closure)},
+        more={PLATFORM: closure.system.oci_platform},
     )
-
-
-def platform(closure: ClosureDocument) -> str:
-    return f"linux/{closure.system.oci_architecture}"
 
 
 def sbom(image: EnvironmentImage, closure: ClosureDocument) -> bytes:

@@ -9,11 +9,10 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from flox_formats.closure import ARTIFACT_TYPE, MEDIA_TYPE
+from flox_formats.closure import ARTIFACT_TYPE, MEDIA_TYPE, ClosureDocument
 from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName
 from flox_formats.errors import FormatError
-from flox_formats.json_document import Fields, read_object
 from flox_formats.lockfile import Lockfile
 from flox_formats.system import System
 from registry_proxy.content.holdings import Holding, Holdings
@@ -22,10 +21,9 @@ from registry_proxy.errors import ClosureUnavailable, ManifestUnknown
 from registry_proxy.flights import Flights
 from registry_proxy.images.annotations import ENVIRONMENT, GENERATION, LOCKFILE_DIGEST
 from registry_proxy.images.closure_artifact import ClosureArtifact, nar_descriptor
-from registry_proxy.images.content import LOCKFILE, MANIFEST, Content
+from registry_proxy.images.content import CONFIG, LOCKFILE, MANIFEST, MAX_MANIFEST_BYTES, Content
 from registry_proxy.nix.closure_walk import Closure, ClosureWalk
 
-MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 T = TypeVar("T")
 
 
@@ -44,6 +42,14 @@ class Closures:
         known = await self._in_thread(lambda: self._known(environment, subject))
         return known or await self._flights.join(subject.digest, lambda: self._find(environment, subject))
 
+    async def document(self, environment: EnvironmentName, subject: Content) -> ClosureDocument:
+        """What the artifact lists. Raises as `artifact` does."""
+        config = _config_of(await self.artifact(environment, subject))
+        data = await self._in_thread(lambda: self._store.read(config))
+        if data is None:
+            raise ManifestUnknown(f"parts of the closure of {environment} are gone from the content store: ask again")
+        return ClosureDocument.parse(data)
+
     async def aclose(self) -> None:
         await self._flights.aclose()
 
@@ -51,7 +57,8 @@ class Closures:
         for holding in self._holdings.of(environment).values():
             if holding.subject == subject.digest and holding.artifact_type == ARTIFACT_TYPE:
                 data = self._store.read(holding.digest)
-                return None if data is None else Content(holding.media_type, data)
+                artifact = None if data is None else Content(holding.media_type, data)
+                return artifact if artifact and self._store.find(_config_of(artifact)) else None
         return None
 
     async def _find(self, environment: EnvironmentName, subject: Content) -> Content:
@@ -100,13 +107,13 @@ class Closures:
 
     def _read_subject(self, subject: Content) -> tuple[dict[str, str], Lockfile, System]:
         """What our own manifest says: its annotations, its lockfile, the system of its config."""
-        manifest = _fields(subject.data)
+        manifest = subject.fields()
         annotations = manifest.text_members("annotations")
         lockfile = self._store.read(Digest.parse(annotations[LOCKFILE_DIGEST]))
-        config = self._store.read(Digest.parse(manifest.member("config").text("digest")))
+        config = self._store.read(_config_of(subject))
         if lockfile is None or config is None:
             raise ManifestUnknown(f"parts of manifest {subject.digest} are gone from the content store: pull it again")
-        system = System.of_architecture(_fields(config).text("architecture"))
+        system = System.of_architecture(Content(CONFIG, config).fields().text("architecture"))
         ours = {key: annotations[key] for key in (ENVIRONMENT, GENERATION, LOCKFILE_DIGEST)}
         return ours, Lockfile.parse(lockfile), system
 
@@ -114,6 +121,5 @@ class Closures:
         return await anyio.to_thread.run_sync(function, limiter=self._threads)
 
 
-def _fields(data: bytes) -> Fields:
-    document = read_object(data, what="manifest", max_bytes=MAX_MANIFEST_BYTES, error=FormatError)
-    return Fields(document, where="manifest", error=FormatError)
+def _config_of(manifest: Content) -> Digest:
+    return Digest.parse(manifest.fields().member("config").text("digest"))
