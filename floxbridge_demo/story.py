@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -23,6 +24,9 @@ _OWN_FOLDER = "floxbridge-demo"  # what lies in a folder that the user named
 def run_demo(argv: Sequence[str]) -> int:
     """0; 1 when something failed; 128 + n when signal n ended it."""
     options = _parser().parse_args(argv)
+    if find_spec("grpc") is None:
+        print("floxbridge demo: grpcio is missing: pip install 'floxbridge[cri]'", file=sys.stderr)
+        return 1
     parent = default_parent() if options.dir is None else options.dir / _OWN_FOLDER
     try:
         with _Interruptions() as interruptions, own_workplace(parent) as workplace:
