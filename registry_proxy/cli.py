@@ -7,10 +7,11 @@ import argparse
 import dataclasses
 import logging
 import os
+import signal
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import uvloop
 import yaml
@@ -57,10 +58,17 @@ def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
 
 
 async def _serve(settings: Settings) -> int:
+    # uvicorn stops for a signal and then raises it once more, for whoever had it before: us.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     log = Log()
     logging.basicConfig(handlers=[LoggingHandler(log)], level=logging.WARNING)
     await serve(settings, log)
     return 0
+
+
+def _leave(_signal: int, _frame: object) -> NoReturn:
+    raise SystemExit(0)
 
 
 def _in_loop(work: Coroutine[Any, Any, int]) -> int:

@@ -37,8 +37,7 @@ async def serve(settings: Settings, log: Log) -> None:
             try:
                 await uvicorn.Server(config).serve(sockets=[listening])
             finally:
-                log.flush()
-    log.event("stopped")
+                log.event("stopped")
 
 
 def _listen(host: str, port: int) -> socket.socket:
