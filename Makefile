@@ -16,7 +16,7 @@ help:  ## this list
 demo: setup  ## run a Flox environment in a container on this machine, end to end
 	@$(BIN)/floxbridge demo $(DEMO_ARGS)
 
-test: setup newer-containerd  ## all tests; those that cannot run here say why
+test: setup newer-containerd oras  ## all tests; those that cannot run here say why
 	$(BIN)/pytest $(TEST_ARGS)
 
 check: setup  ## format, lint and types
@@ -60,6 +60,10 @@ debian-packages:
 .PHONY: newer-containerd
 newer-containerd:
 	@sh tools/newer-containerd.sh
+
+.PHONY: oras
+oras:
+	@sh tools/oras.sh
 
 launcher: $(READY)
 	@$(BIN)/floxbridge-node build-launcher --output build/floxbridge-runc

@@ -11,6 +11,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
+from flox_formats.closure import ARTIFACT_TYPE
 from flox_formats.digest import Digest
 from registry_proxy.content.downloads import Download, Downloads
 from registry_proxy.content.holdings import Holding, Holdings
@@ -64,12 +65,8 @@ class EnvironmentImages:
         threads: anyio.CapacityLimiter,
     ) -> None:
         """`caches` are the binary caches by the URL that a NAR's source names."""
-        self._resolver, self._images, self._closures, self._index_referrers = (
-            resolver,
-            images,
-            closures,
-            index_referrers,
-        )
+        self._resolver, self._images, self._closures = resolver, images, closures
+        self._index_referrers = index_referrers
         self._store, self._holdings, self._downloads, self._caches = store, holdings, downloads, caches
         self._threads = threads
 
@@ -114,6 +111,8 @@ class EnvironmentImages:
         """
         snapshot, holding = await self._find_cheaply(view, digest)
         if holding is None or holding.subject is not None or holding.media_type not in _MANIFEST_TYPES:
+            return Listing()
+        if holding.media_type == MANIFEST and wanted not in (None, ARTIFACT_TYPE):
             return Listing()
         subject = Content(holding.media_type, await self._stored(view, holding))
         if holding.media_type == INDEX:
