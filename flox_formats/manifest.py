@@ -1,7 +1,7 @@
 """The manifest inside a lockfile: what an environment's author asked for.
 
-Belongs here: the sections that decide which outputs are installed, for which systems, and how a container is run.
-Does not: build commands, scripts of interactive shells, or `manifest.toml`, which a built environment never needs.
+Belongs here: the sections that decide which outputs are installed, for which systems, how an environment is activated,
+and how a container is run. Does not: build commands, or `manifest.toml`, which a built environment never needs.
 Source: FH §5.4. Keys that we do not know are ignored, null is the same as absent, any section may be missing.
 """
 
@@ -14,6 +14,7 @@ from flox_formats.lockfile_errors import LockfileInvalid, LockfileVersionUnsuppo
 
 VERSION_1 = "1"
 SCHEMA_VERSIONS = ("1.10.0", "1.11.0", "1.12.0", "1.13.0", "1.14.0", "1.15.0")
+_PROFILES = ("common", "bash", "zsh", "fish", "tcsh")
 
 OutputsWish = Literal["all"] | tuple[str, ...] | None
 """Which outputs of a package the author wants: all, these, or (None) what its `outputs_to_install` says."""
@@ -73,11 +74,17 @@ class ContainerizeConfig:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`version` is `1` or one of `SCHEMA_VERSIONS`. A hook that is nothing but white space is no hook."""
+    """`version` is `1` or one of `SCHEMA_VERSIONS`. A script that is nothing but white space is none.
+
+    `profile` and `profile_deactivate` are scripts of interactive shells, by `common` or the shell's name.
+    """
 
     version: str
     vars: Mapping[str, str] = field(hash=False)
     hook_on_activate: str | None
+    hook_on_deactivate: str | None
+    profile: Mapping[str, str] = field(hash=False)
+    profile_deactivate: Mapping[str, str] = field(hash=False)
     containerize: ContainerizeConfig
     activate_mode: str | None
     install: Mapping[str, InstallDescriptor] = field(hash=False)
@@ -88,10 +95,14 @@ class Manifest:
     def read(cls, fields: Fields) -> Self:
         """Reads the `manifest` member of a lockfile. Raises LockfileInvalid, LockfileVersionUnsupported."""
         version, options = _version(fields), fields.member("options")
+        hook, profile = fields.member("hook"), fields.member("profile")
         return cls(
             version=version,
             vars=fields.text_members("vars"),
-            hook_on_activate=_script(fields.member("hook"), "on-activate"),
+            hook_on_activate=_script(hook, "on-activate"),
+            hook_on_deactivate=_script(hook, "on-deactivate"),
+            profile=_profiles(profile),
+            profile_deactivate=_profiles(profile.member("deactivate")),
             containerize=ContainerizeConfig.read(fields.member("containerize").member("config")),
             activate_mode=_mode(options.member("activate")),
             install={name: InstallDescriptor.read(entry) for name, entry in fields.member("install").members()},
@@ -136,6 +147,11 @@ def _outputs(fields: Fields) -> OutputsWish:
 def _script(fields: Fields, key: str) -> str | None:
     text = fields.text_or_none(key)
     return text if text is not None and text.strip() else None
+
+
+def _profiles(fields: Fields) -> Mapping[str, str]:
+    scripts = ((shell, _script(fields, shell)) for shell in _PROFILES)
+    return {shell: script for shell, script in scripts if script is not None}
 
 
 def _mode(fields: Fields) -> str | None:

@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from flox_formats.errors import FormatError
+from flox_formats.scripted_activation import BASH, is_bash
 from flox_formats.settings import count, flag, seconds, setting, text, texts
+from flox_formats.store_path import StorePath
+from flox_formats.system import System
 
 PREFIX = "FLOXBRIDGE_"
 
@@ -13,6 +17,12 @@ _KEYS = (
     "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=",
     "flox-cache-public-1:7F4OyH7ZCnFhcze3fJdfyXYLQw/aV7GEed86nQ7IsOs=",
     "floxhub-1:0QOAlcobcEvq1mqEf4qAYCaWnTTOXpyoRv/PmqfSixM=",
+)
+
+# bash-interactive 5.3p3 of nixpkgs, which the first cache has.
+_SHELLS = (
+    "x86_64-linux=/nix/store/hkbylipx1iiawqdcjv858p501wv81bpm-bash-interactive-5.3p3",
+    "aarch64-linux=/nix/store/rlgii39vy2cp7y4rgxz6l0bl7115nk7a-bash-interactive-5.3p3",
 )
 
 
@@ -25,6 +35,29 @@ def _address(value: object) -> tuple[str, int]:
 
 def _path(value: object) -> Path:
     return Path(text(value)).absolute()
+
+
+def activation_shells(texts_: tuple[str, ...]) -> dict[System, StorePath]:
+    """`SYSTEM=/nix/store/…` as a mapping. Raises ValueError."""
+    shells: dict[System, StorePath] = {}
+    for entry in texts_:
+        system, _, path = entry.partition("=")
+        try:
+            shell = StorePath.parse(path)
+        except FormatError as problem:
+            raise ValueError(f"want SYSTEM=/nix/store/HASH-NAME, got {entry[:200]!r}: {problem}") from problem
+        if system not in tuple(System):
+            raise ValueError(f"want one of {', '.join(System)} before the '=', got {system[:50]!r}")
+        if not is_bash(shell):
+            raise ValueError(f"want a store path named bash-VERSION, with a {BASH}, got {path[:200]!r}")
+        shells[System(system)] = shell
+    return shells
+
+
+def _shells(value: object) -> tuple[str, ...]:
+    shells = texts(value)
+    activation_shells(shells)
+    return shells
 
 
 @dataclass(frozen=True)
@@ -44,6 +77,12 @@ class Settings:
     nix_cache: tuple[str, ...] = setting(_CACHES, texts, "binary cache to fetch packages from, in order (repeatable)")
     trusted_key: tuple[str, ...] = setting(
         _KEYS, texts, "public key NAME:BASE64 that vouches for packages (repeatable)"
+    )
+    activation_bash: tuple[str, ...] = setting(
+        _SHELLS,
+        _shells,
+        "SYSTEM=/nix/store/…: the bash that runs the hooks of environments without one; the same for all replicas "
+        "(repeatable)",
     )
     resolve_ttl_s: float = setting(2.0, seconds, "how long the answer which generation is live is good")
     pinned_ttl_s: float = setting(60.0, seconds, "how long the answer what generation N is is good")

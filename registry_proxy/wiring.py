@@ -34,7 +34,7 @@ from registry_proxy.repositories.empty import EmptyImages
 from registry_proxy.repositories.environments import EnvironmentImages
 from registry_proxy.repositories.generation_images import GenerationImages
 from registry_proxy.repositories.index_referrers import IndexReferrers
-from registry_proxy.settings import Settings
+from registry_proxy.settings import Settings, activation_shells
 
 _USER_AGENT = "floxbridge"
 _EMBEDDED_BASE_URL = "http://floxhub.localhost"
@@ -106,7 +106,11 @@ async def open_registry(
             threads = anyio.CapacityLimiter(_THREADS)
             caches = {cache.url: cache for cache in (open_cache(url, cache_http) for url in settings.nix_cache)}
             walk = ClosureWalk(
-                list(caches.values()), trusted_keys(settings), downloads, max_questions=settings.max_questions
+                list(caches.values()),
+                trusted_keys(settings),
+                downloads,
+                max_questions=settings.max_questions,
+                activation_bash=activation_shells(settings.activation_bash),
             )
             closures = Closures(walk, store, holdings, threads)
             snapshots = Snapshots(settings.state_dir / "floxhub")

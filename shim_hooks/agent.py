@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from flox_formats.scripted_activation import needs_shell
 from flox_formats.store_path import STORE_DIR, StorePath
 from shim_hooks.bundle.annotations import SKIP_CONTAINERS
 from shim_hooks.bundle.decision import InEnvironment, Untouched, decide
@@ -19,7 +20,7 @@ from shim_hooks.bundle.pinned import PinnedGeneration
 from shim_hooks.bundle.process_env import replaced, variables, without_ours
 from shim_hooks.bundle.rootfs import Rootfs
 from shim_hooks.bundle.spec import Spec
-from shim_hooks.environment.activation import CA_BUNDLE, REMOVED, needs_shell, static_variables
+from shim_hooks.environment.activation import CA_BUNDLE, REMOVED, static_variables
 from shim_hooks.environment.realise import Realised, Wanted
 from shim_hooks.environment.tree import Kind, resolve
 from shim_hooks.errors import NodeError, NotSupported, RegistryUnavailable, StoreFailed

@@ -1,11 +1,14 @@
 """Walking a closure: from the outputs that a lockfile selects to every path that they refer to, with its NAR.
 
+An environment whose activation needs a shell, and which has none, gets one: it is a path of the closure that no root
+refers to, and the node knows it by its name (`flox_formats/scripted_activation.py`).
+
 Belongs here: which paths, who vouches for them, which package wants them. Does not: transport (`binary_cache.py`).
 The caches are asked in the order given; the first that has a path describes it.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,6 +18,7 @@ from flox_formats.closure import MAX_PATHS, ClosureDocument, ClosurePath, Closur
 from flox_formats.errors import FormatError
 from flox_formats.lockfile import Lockfile
 from flox_formats.narinfo import NarInfo, PathUntrusted, verify_path
+from flox_formats.scripted_activation import is_bash, needs_shell
 from flox_formats.signature import TrustedKeys
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
@@ -24,6 +28,7 @@ from registry_proxy.errors import ClosureUnavailable, EnvironmentUnusable, NixCa
 from registry_proxy.nix.binary_cache import BinaryCache
 
 T = TypeVar("T")
+_FOR_ACTIVATION = "the bash for its activation, see --activation-bash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +40,22 @@ class Closure:
 
 
 class ClosureWalk:
-    """Finds closures. `max_questions` narinfo requests are under way at once."""
+    """Finds closures. `max_questions` narinfo requests are under way at once.
+
+    `activation_bash` has the shell of environments that need one and bring none. It decides over bytes.
+    """
 
     def __init__(
-        self, caches: Sequence[BinaryCache], trusted: TrustedKeys, downloads: Downloads, *, max_questions: int = 32
+        self,
+        caches: Sequence[BinaryCache],
+        trusted: TrustedKeys,
+        downloads: Downloads,
+        *,
+        max_questions: int = 32,
+        activation_bash: Mapping[System, StorePath] | None = None,
     ) -> None:
         self._caches, self._trusted, self._downloads = caches, trusted, downloads
+        self._activation_bash = activation_bash or {}
         self._questions = anyio.CapacityLimiter(max_questions)
 
     async def closure(self, lockfile: Lockfile, system: System) -> Closure:
@@ -51,13 +66,20 @@ class ClosureWalk:
             raise EnvironmentUnusable(str(error)) from error
         roots = tuple(ClosureRoot(one.install_id, one.output, one.store_path, one.priority) for one in outputs)
         walk = _Walk(wanted_by={root.store_path: root.install_id for root in reversed(roots)})
-        await self._visit(walk)
+        await self._visit(walk, list(walk.wanted_by))
+        if needs_shell(lockfile) is not None and not any(map(is_bash, walk.found)):
+            await self._add_shell(walk, system)
         paths = tuple(walk.found[path] for path in sorted(walk.found))
         return Closure(ClosureDocument(system, roots, paths), walk.sources)
 
-    async def _visit(self, walk: "_Walk") -> None:
+    async def _add_shell(self, walk: "_Walk", system: System) -> None:
+        shell = self._activation_bash.get(system)
+        if shell is not None and shell not in walk.found:
+            walk.wanted_by[shell] = _FOR_ACTIVATION
+            await self._visit(walk, [shell])
+
+    async def _visit(self, walk: "_Walk", round_: list[StorePath]) -> None:
         """Breadth first: each round asks for all paths that the round before referred to."""
-        round_ = list(walk.wanted_by)
         while round_:
             answers = await _together(self._path(path, walk.wanted_by[path]) for path in round_)
             known = set(walk.wanted_by)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from flox_formats.environment import EnvironmentName
 from flox_formats.lockfile import Lockfile
 from flox_formats.store_path import StorePath
-from flox_formats.vars_order import VarsInvalid, is_plain_value, ordered_vars
+from flox_formats.vars_order import VarsInvalid, ordered_vars
 from shim_hooks.errors import Refused
 
 CA_BUNDLE = "etc/ssl/certs/ca-bundle.crt"
@@ -27,19 +27,6 @@ REMOVED = frozenset({"FLOX_ENV_PROJECT", "FLOX_SHELL"})
 
 _NOT_RECORDED = frozenset({"_", "SHELLOPTS", "PWD", "OLDPWD"})
 """Flox records what an activation exports, and these never (FH §8.2): as a `[vars]` they come to nothing."""
-
-
-def needs_shell(lockfile: Lockfile) -> str | None:
-    """Why its activation cannot be static, as the beginning of a sentence; None when it can.
-
-    Profile scripts do not count: they belong to interactive shells, and packages' own ones to `dev` (FH §8.2, §8.4).
-    """
-    if lockfile.manifest.hook_on_activate is not None:
-        return "its manifest has a hook.on-activate, which needs a shell"
-    for name, value in lockfile.manifest.vars.items():
-        if not is_plain_value(value):
-            return f"the value of {name[:100]} in its [vars] needs a shell to be expanded"
-    return None
 
 
 def static_variables(

@@ -1,4 +1,4 @@
-"""Static activation: which environments can have it, and the variables of FH §8.3."""
+"""Static activation: the variables of FH §8.3."""
 
 import json
 from collections.abc import Mapping
@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from flox_formats.environment import EnvironmentName
 from flox_formats.lockfile import Lockfile
+from flox_formats.scripted_activation import needs_shell
 from flox_formats.store_path import StorePath
-from shim_hooks.environment.activation import needs_shell, static_variables
+from shim_hooks.environment.activation import static_variables
 from shim_hooks.errors import Refused
 from tests.real_lockfiles import REAL_LOCKFILES
 
@@ -34,26 +35,6 @@ def variables(
         inherited=inherited or {},
         has_ca_bundle=has_ca_bundle,
     )
-
-
-@pytest.mark.parametrize(
-    ("manifest", "why"),
-    [
-        pytest.param({}, None, id="nothing"),
-        pytest.param({"vars": {"A": "plain 'text' with ! * ; and spaces"}}, None, id="plain-vars"),
-        pytest.param({"profile": {"common": "echo hi"}}, None, id="profile-is-for-shells"),
-        pytest.param({"services": {"db": {"command": "postgres"}}}, None, id="services-never-start-in-containers"),
-        pytest.param({"hook": {"on-activate": " \n"}}, None, id="blank-hook"),
-        pytest.param({"hook": {"on-activate": "echo hi"}}, "has a hook.on-activate, which needs a shell", id="hook"),
-        pytest.param({"vars": {"A": "$HOME/x"}}, "the value of A in its [vars] needs a shell", id="reference"),
-        pytest.param({"vars": {"A": "`date`"}}, "the value of A in its [vars] needs a shell", id="command"),
-        pytest.param({"vars": {"A": 'say "x"'}}, "the value of A in its [vars] needs a shell", id="quote"),
-        pytest.param({"vars": {"A": "a\\nb"}}, "the value of A in its [vars] needs a shell", id="backslash"),
-    ],
-)
-def test_which_need_a_shell(manifest: dict[str, object], why: str | None) -> None:
-    found = needs_shell(lockfile(**manifest))
-    assert (found is None) if why is None else why in (found or "")
 
 
 def test_everything_that_is_set_on_nothing() -> None:
