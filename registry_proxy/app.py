@@ -15,6 +15,7 @@ from registry_proxy.endpoints.answers import API_VERSION, answer_error, answer_h
 from registry_proxy.endpoints.blobs import Blobs
 from registry_proxy.endpoints.callers import Callers
 from registry_proxy.endpoints.exchange import exchange_of
+from registry_proxy.endpoints.fresh_tags import FreshTags
 from registry_proxy.endpoints.health import Readyz, healthz
 from registry_proxy.endpoints.manifests import Manifests
 from registry_proxy.endpoints.referrers import Referrers
@@ -39,7 +40,7 @@ class Parts:
     hub: ASGIApp | None
 
 
-def build_app(parts: Parts, metrics: Metrics) -> Starlette:
+def build_app(parts: Parts, metrics: Metrics) -> ASGIApp:
     routes: list[BaseRoute] = [
         _route("/v2/", "version", _version),
         _route(
@@ -57,7 +58,7 @@ def build_app(parts: Parts, metrics: Metrics) -> Starlette:
     ]
     if parts.hub is not None:
         routes.append(Mount("/", _named_hub(parts.hub)))
-    return Starlette(
+    app = Starlette(
         routes=routes,
         exception_handlers={
             RegistryError: answer_error,
@@ -65,6 +66,7 @@ def build_app(parts: Parts, metrics: Metrics) -> Starlette:
             Exception: answer_unforeseen,
         },
     )
+    return FreshTags(app, parts.environments, parts.callers)
 
 
 def _route(path: str, name: str, endpoint: Endpoint) -> Route:

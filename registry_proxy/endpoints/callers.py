@@ -18,12 +18,18 @@ _USERS = ("oauth", "floxhub")
 class ClusterCredential(Protocol):
     async def current(self) -> Credential: ...
 
+    def at_hand(self) -> Credential | None: ...
+
 
 class Callers:
     """Takes a request to the credential with which FloxHub is asked on its behalf."""
 
     def __init__(self, cluster: ClusterCredential) -> None:
         self._cluster = cluster
+
+    def unnamed_at_hand(self) -> Credential | None:
+        """The credential of a request that brings none, where nothing has to be waited for."""
+        return self._cluster.at_hand()
 
     async def credential(self, request: Request) -> Credential:
         token = _token(request.headers.get("authorization", ""))

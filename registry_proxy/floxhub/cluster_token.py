@@ -21,6 +21,11 @@ class ClusterToken:
         self._path, self._problem, self._clock = path, problem, clock
         self._credential, self._looked_at, self._seen = ANONYMOUS, float("-inf"), (0, 0, 0)
 
+    def at_hand(self) -> Credential | None:
+        """The token, where the file need not be looked at for it."""
+        looked = self._path is None or self._clock() - self._looked_at < _LOOK_AGAIN_S
+        return self._credential if looked else None
+
     async def current(self) -> Credential:
         """The token as the file had it a second ago at most; ANONYMOUS without a file or a usable one."""
         now = self._clock()

@@ -114,13 +114,13 @@ class Resolver:
         """Any snapshot, if FloxHub showed the environment to `credential` within the last minute. For digests."""
         return await self._resolve(view, _PROOF_S)
 
-    def fresh(self, view: View) -> Snapshot | None:
+    def fresh(self, view: View) -> Resolution | None:
         """The live answer, where it is so fresh that nothing has to be waited for."""
         known = self._known.get(view)
-        if known is None or known.snapshot is None or self._age_s(known) >= self._jittered_s(self._freshness.live_s):
-            return None
-        self._refresh_ahead(view, known)
-        return known.snapshot
+        resolution = self._cached(view, known, self._freshness.live_s) if known is not None else None
+        if resolution is not None:
+            self._metrics.resolved(resolution.outcome, None)
+        return resolution
 
     async def aclose(self) -> None:
         """Ends the questions that are still in flight."""
@@ -138,12 +138,9 @@ class Resolver:
 
     def _at_hand(self, view: View, known: _Known, max_age_s: float) -> Resolution | None:
         """An answer that needs no waiting: fresh, or the last known one just after FloxHub failed to answer."""
-        if known.snapshot is not None and self._age_s(known) < self._jittered_s(max_age_s):
-            if max_age_s == self._freshness.live_s:
-                self._refresh_ahead(view, known)
-            return Resolution(known.snapshot, Outcome.CACHED, self._age_s(known))
-        if known.failure is None:
-            return None
+        cached = self._cached(view, known, max_age_s)
+        if cached is not None or known.failure is None:
+            return cached
         since_s = self._clock() - known.failed_at
         if is_final(known.failure):
             if since_s < self._freshness.missing_s:
@@ -152,6 +149,14 @@ class Resolver:
         if since_s < self._pause_s(known):
             return self._stale_or_raise(known, known.failure)
         return None
+
+    def _cached(self, view: View, known: _Known, max_age_s: float) -> Resolution | None:
+        age_s = self._age_s(known)
+        if known.snapshot is None or age_s >= self._jittered_s(max_age_s):
+            return None
+        if max_age_s == self._freshness.live_s:
+            self._refresh_ahead(view, known)
+        return Resolution(known.snapshot, Outcome.CACHED, age_s)
 
     def _refresh_ahead(self, view: View, known: _Known) -> None:
         """Asks while the answer is still good, so that nobody waits where an environment is asked for often.

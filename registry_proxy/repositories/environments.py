@@ -79,6 +79,12 @@ class EnvironmentImages:
             generation = resolution.snapshot.live()
         return TaggedImage(await self._images.image(resolution.snapshot, generation), resolution)
 
+    def fresh(self, view: View) -> TaggedImage | None:
+        """The image of the live tag, where nothing has to be waited for."""
+        resolution = self._resolver.fresh(view)
+        image = self._images.at_hand(resolution.snapshot) if resolution is not None else None
+        return TaggedImage(image, resolution) if image is not None and resolution is not None else None
+
     async def tags(self, view: View) -> list[str]:
         """In lexical order, as the specification wants them."""
         generations = (await self._resolver.live(view)).snapshot.generations

@@ -43,6 +43,15 @@ class GenerationImages:
             self._images.move_to_end(key)
         return image
 
+    def at_hand(self, snapshot: Snapshot) -> EnvironmentImage | None:
+        """The image of the live generation, where it was made already and is remembered."""
+        number = snapshot.generations.live
+        key = (snapshot.environment, snapshot.commit, number or 0)
+        image = self._images.get(key)
+        if image is not None:
+            self._images.move_to_end(key)
+        return image
+
     async def usable(self, snapshot: Snapshot, number: int) -> EnvironmentImage | None:
         """The image of a generation that exists; None where none can be made of it, and so nothing has its digest."""
         try:

@@ -129,6 +129,23 @@ def test_a_state_that_lost_its_content_makes_it_again(world: World) -> None:
         assert client.get(f"{WEB}/blobs/{index['annotations']['dev.flox.lockfile']}").status_code == 200
 
 
+def test_the_short_road_for_fresh_tags_answers_as_the_long_one(world: World) -> None:
+    world.push("acme/web", world.package("hello", "hi"))
+    changing = {"date", "x-request-id", "age"}
+    with running_registry(world.settings(resolve_ttl_s=60)) as client:
+        for method in ("GET", "HEAD"):
+            for query in ("", "?ns=docker.io"):
+                long = client.request(method, f"{WEB}/manifests/live{query}", headers={"If-None-Match": '"another"'})
+                short = client.request(method, f"{WEB}/manifests/live{query}")
+                again = client.request(method, f"{WEB}/manifests/live{query}")
+                assert long.content == short.content == again.content
+                known = {name: value for name, value in long.headers.items() if name not in changing}
+                for answer in (short, again):
+                    assert {**known, "floxbridge-resolution": "cached"} == {
+                        name: value for name, value in answer.headers.items() if name not in changing
+                    }
+
+
 def test_head_has_the_headers_of_get_and_no_body(world: World) -> None:
     world.push("acme/web", world.package("hello", "hi"))
     with running_registry(world.settings()) as client:

@@ -107,7 +107,7 @@ def test_an_answer_that_is_asked_for_often_is_renewed_before_it_is_old(tmp_path:
         assert len(hub.asked) == 2
         known = resolver.fresh(PUBLIC)
         assert known is not None
-        assert known.commit == "c2"
+        assert known.snapshot.commit == "c2"
 
     run(test, tmp_path)
 
