@@ -10,20 +10,23 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.benchmark import Benchmark, BenchmarkFailed, Stage
+from bench.blob import BLOB
 from bench.closure import CLOSURE
 from bench.closure_cache import Closure, Shape, make_closure
 from bench.create import CREATE
 from bench.figure import Figure
 from bench.manifest_by_tag import MANIFEST_BY_TAG
+from bench.memory import MEMORY
 from bench.pass_through import PASS_THROUGH
 from bench.report import Outcome, document, heading, table
+from bench.restart import RESTART
 from bench.versions import machine, versions
 from floxbridge_demo.busybox import BusyboxMissing
 from floxbridge_demo.cri import CriFailed
 from floxbridge_demo.program import ProgramFailed
 from floxbridge_demo.workplace import Workplace, WorkplaceRefused, own_workplace
 
-BENCHMARKS = (MANIFEST_BY_TAG, PASS_THROUGH, CREATE, CLOSURE)
+BENCHMARKS = (MANIFEST_BY_TAG, BLOB, MEMORY, PASS_THROUGH, CREATE, CLOSURE, RESTART)
 
 _LARGE = Shape(paths=300, nar_bytes=500_000_000)
 

@@ -23,7 +23,7 @@ class BenchmarkFailed(Exception):
 class Stage:
     """Where a benchmark is performed: a folder of its own, and how much of everything; 1 is as usual.
 
-    `closure` makes the large closure when it is first asked for; all benchmarks of a run share it and change nothing.
+    `closure` makes the large closure when it is first asked for. A run's benchmarks share it: none takes from it.
     """
 
     workplace: Workplace

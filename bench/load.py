@@ -47,7 +47,15 @@ def load(
 
     Raises BenchmarkFailed.
     """
-    command = ["wrk", f"-t{_THREADS}", f"-c{connections}", f"-d{duration_s}s", "-s", str(_SCRIPT)]
+    command = [
+        "wrk",
+        f"-t{_THREADS}",
+        f"-c{connections}",
+        f"-d{duration_s}s",
+        f"--timeout={_GRACE_S:g}s",
+        "-s",
+        str(_SCRIPT),
+    ]
     command += [f"-H{name}: {value}" for name, value in (headers or {}).items()]
     command += [url, "--", *([str(environments)] if environments is not None else [])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=duration_s + _GRACE_S, check=False)

@@ -4,11 +4,15 @@ Belongs here: which flags it gets, and the environments that a benchmark asks it
 demo's: everything goes by command line, as an operator has it.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
+
+from bench.benchmark import BenchmarkFailed
 from flox_formats.signature import PublicKey
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
@@ -20,6 +24,8 @@ from floxbridge_demo.workplace import Workplace
 
 ENVIRONMENT = "acme/web"
 _START_S = 30.0
+_LIVE_S = 30.0
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,17 @@ class OurRegistry:
     def repository(self, environment: str = ENVIRONMENT) -> str:
         """The URL below which its manifests and blobs are."""
         return f"{self.url}/v2/flox/empty/{environment}"
+
+    def wait_for(self, generation: int) -> None:
+        """Until it says that this is the live one. Raises BenchmarkFailed."""
+        end = time.monotonic() + _LIVE_S
+        while True:
+            index = httpx2.get(f"{self.repository()}/manifests/live").raise_for_status().json()
+            if index["annotations"]["dev.flox.generation"] == str(generation):
+                return
+            if time.monotonic() > end:
+                raise BenchmarkFailed(f"generation {generation} is not live after {_LIVE_S:g} s")
+            time.sleep(_POLL_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +59,18 @@ class Upstream:
 
 
 @contextmanager
-def running_our_registry(
-    workplace: Workplace, upstream: Upstream, *flags: str, state: str = "registry"
-) -> Iterator[OurRegistry]:
-    """With the default settings but for `flags`; `state` names its folder. Raises ProgramFailed."""
-    command = [program_path("floxbridge"), "serve", "--listen", "127.0.0.1:0", "--hub-dir", str(upstream.hub.root)]
-    command += ["--state-dir", str(workplace.path(state)), "--nix-cache", upstream.cache_url]
-    command += ["--trusted-key", str(upstream.key), *flags]
+def running_our_registry(workplace: Workplace, upstream: Upstream, *, state: str = "registry") -> Iterator[OurRegistry]:
+    """With a hub inside it, and the default settings. `state` names its folder. Raises ProgramFailed."""
+    flags = ["--hub-dir", str(upstream.hub.root), "--nix-cache", upstream.cache_url]
+    with running_with(workplace, *flags, "--trusted-key", str(upstream.key), state=state) as registry:
+        yield registry
+
+
+@contextmanager
+def running_with(workplace: Workplace, *flags: str, state: str) -> Iterator[OurRegistry]:
+    """With these flags, besides where it listens and keeps its state. Raises ProgramFailed."""
+    command = [program_path("floxbridge"), "serve", "--listen", "127.0.0.1:0"]
+    command += ["--state-dir", str(workplace.path(state)), *flags]
     log = workplace.path("logs", f"{state}.log")
     log.unlink(missing_ok=True)  # of a round before, with another port in it
     with Program("floxbridge serve", command, log=log, environment=workplace.environment) as program:

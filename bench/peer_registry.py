@@ -6,8 +6,6 @@ benchmarks' business. Source: https://distribution.github.io/distribution/about/
 
 import hashlib
 import json
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from pathlib import Path
 import httpx2
 
 from bench.benchmark import BenchmarkFailed, find_program
+from bench.listening import free_address, wait_until_up
 from flox_formats.digest import Digest
 from floxbridge_demo.program import Program
 from floxbridge_demo.workplace import Workplace
@@ -23,8 +22,6 @@ from floxbridge_demo.workplace import Workplace
 MANIFEST_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json")
 ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 
-_START_S = 20.0
-_POLL_S = 0.02
 _CHUNK_BYTES = 1024 * 1024
 _TIMEOUT_S = 120.0
 
@@ -40,6 +37,12 @@ class PeerRegistry:
         with httpx2.Client(base_url=self.url, timeout=_TIMEOUT_S) as http, file.open("rb") as data:
             pieces = iter(lambda: data.read(_CHUNK_BYTES), b"")
             self._push_blob(http, repository, digest, pieces)
+        return digest
+
+    def push_bytes(self, repository: str, data: bytes) -> Digest:
+        digest = Digest.of(data)
+        with httpx2.Client(base_url=self.url, timeout=_TIMEOUT_S) as http:
+            self._push_blob(http, repository, digest, iter([data]))
         return digest
 
     def push_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> None:
@@ -70,22 +73,15 @@ class PeerRegistry:
 @contextmanager
 def running_peer_registry(workplace: Workplace) -> Iterator[PeerRegistry]:
     """docker-registry on a port that was free a moment ago. Raises ProgramFailed, BenchmarkFailed."""
-    address = f"127.0.0.1:{free_port()}"
+    address = free_address()
     config = workplace.path("peer-registry.yml")
     config.write_text(_config(address, workplace.path("peer-registry")))
     command = [find_program("docker-registry") or "docker-registry", "serve", str(config)]
     log = workplace.path("logs", "docker-registry.log")
     with Program("docker-registry", command, log=log, environment=workplace.environment) as program:
         peer = PeerRegistry(program, f"http://{address}")
-        _wait_until_up(peer)
+        wait_until_up(program, f"{peer.url}/v2/")
         yield peer
-
-
-def free_port() -> int:
-    """One that nobody listened on a moment ago, for programs that cannot tell which one they took."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _config(address: str, folder: Path) -> str:
@@ -98,18 +94,6 @@ def _config(address: str, folder: Path) -> str:
             "http": {"addr": address, "headers": {"X-Content-Type-Options": ["nosniff"]}},
         }
     )
-
-
-def _wait_until_up(peer: PeerRegistry) -> None:
-    end = time.monotonic() + _START_S
-    while True:
-        try:
-            _require(httpx2.get(f"{peer.url}/v2/"), 200)
-            return
-        except httpx2.TransportError as error:
-            if not peer.program.running or time.monotonic() > end:
-                raise BenchmarkFailed(f"docker-registry does not answer\n{peer.program.log_end()}") from error
-        time.sleep(_POLL_S)
 
 
 def _got(http: httpx2.Client, url: str) -> bytes:

@@ -1,0 +1,125 @@
+"""A large blob that is on the registry's disk: one client alone, then fifty at once.
+
+Both serve the same file: the NAR of one large package.
+"""
+
+import hashlib
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import httpx2
+
+from bench.benchmark import Benchmark, BenchmarkFailed, Stage
+from bench.downloads import download
+from bench.figure import Figure, Limit, TimesThePeer, Unit
+from bench.memory_use import resident_peak_bytes
+from bench.our_registry import ENVIRONMENT, OurRegistry, Upstream, push, running_our_registry
+from bench.peer_registry import running_peer_registry
+from bench.rounds import in_turn, scaled
+from flox_formats.closure import ARTIFACT_TYPE
+from flox_formats.digest import Digest
+from flox_formats.nar import dump
+from flox_formats.narinfo import Compression, NarInfo, path_fingerprint
+from flox_formats.signature import PublicKey, SecretKey
+from flox_formats.store_path import StorePath
+from floxbridge_demo.installation import Hub
+from floxbridge_demo.program import Program
+
+_BLOB_BYTES = 200_000_000
+_PIECE_BYTES = 1_000_000
+_ROUNDS = 5
+_CLIENTS = 50
+_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _LargePackage:
+    """A binary cache of one path, whose NAR lies in it as it is: it could not be made smaller."""
+
+    folder: Path
+    key: PublicKey
+    path: StorePath
+    nar: Path
+    digest: Digest
+    size: int
+
+    @classmethod
+    def make(cls, folder: Path, size: int) -> "_LargePackage":
+        (folder / "nar").mkdir(parents=True)
+        contents, nar, hasher = folder / "contents", folder / "nar" / "large.nar", hashlib.sha256()
+        draw = random.Random(size)
+        with contents.open("wb") as output:
+            for _ in range(0, size, _PIECE_BYTES):
+                output.write(draw.randbytes(_PIECE_BYTES))
+        with nar.open("wb") as output:
+            for piece in dump(contents):
+                output.write(piece)
+                hasher.update(piece)
+        contents.unlink()
+        key, path, digest = SecretKey.generate("bench-1"), StorePath("1" * 32, "large-1.0"), Digest(hasher.hexdigest())
+        nar_size = nar.stat().st_size
+        info = NarInfo(
+            store_path=path,
+            url="nar/large.nar",
+            compression=Compression.NONE,
+            file_hash=digest,
+            file_size=nar_size,
+            nar_hash=digest,
+            nar_size=nar_size,
+            signatures=(key.sign(path_fingerprint(path, digest, nar_size, ())),),
+        )
+        (folder / f"{path.hash}.narinfo").write_bytes(info.to_bytes())
+        (folder / "nix-cache-info").write_text("StoreDir: /nix/store\n")
+        return cls(folder, key.public, path, nar, digest, nar_size)
+
+
+def _measure(stage: Stage) -> list[Figure]:
+    workplace = stage.workplace
+    package = _LargePackage.make(workplace.path("large"), scaled(_BLOB_BYTES, stage.scale, at_least=_PIECE_BYTES))
+    hub = Hub(workplace)
+    push(hub, workplace.path("pushed"), [package.path])
+    upstream = Upstream(hub, package.folder.as_uri(), package.key)
+    with running_our_registry(workplace, upstream) as ours, running_peer_registry(workplace) as peer:
+        _make_known(ours)
+        our_url = f"{ours.repository()}/blobs/{package.digest}"
+        peer_url = f"{peer.url}/v2/{ENVIRONMENT}/blobs/{peer.push_file(ENVIRONMENT, package.nar)}"
+        us, them = in_turn(
+            scaled(_ROUNDS, stage.scale),
+            lambda: package.size / download(our_url, size=package.size),
+            lambda: package.size / download(peer_url, size=package.size),
+        )
+        many, theirs = _many(ours.program, our_url, package.size), _many(peer.program, peer_url, package.size)
+    at_once = f"{_CLIENTS} streams"
+    return [
+        Figure("one stream", Unit.BYTES_PER_SECOND, median(us), median(them), TimesThePeer(1)),
+        Figure(f"{at_once}, in all", Unit.BYTES_PER_SECOND, many.per_s, theirs.per_s),
+        Figure(f"{at_once}, resident at most", Unit.BYTES, many.resident, theirs.resident, Limit(200_000_000)),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Many:
+    per_s: float
+    resident: int
+
+
+def _many(program: Program, url: str, size: int) -> _Many:
+    seconds = download(url, size=size, clients=_CLIENTS)
+    return _Many(size * _CLIENTS / seconds, resident_peak_bytes(program.pid))
+
+
+def _make_known(registry: OurRegistry) -> None:
+    """A NAR is a blob of the repository once the closure artifact that lists it has been asked for."""
+    with httpx2.Client(timeout=_TIMEOUT_S) as http:
+        index = http.get(f"{registry.repository()}/manifests/live").json()
+        for descriptor in index["manifests"]:
+            artifacts = http.get(
+                f"{registry.repository()}/referrers/{descriptor['digest']}", params={"artifactType": ARTIFACT_TYPE}
+            ).json()
+            if not artifacts["manifests"]:
+                raise BenchmarkFailed(f"nothing refers to {descriptor['digest']}")
+
+
+BLOB = Benchmark("blob", "floxbridge serve against docker-registry", _measure, ("git", "docker-registry"))
