@@ -6,6 +6,7 @@ frozen dataclass, made of `setting(...)` fields. Reading the file from disk and 
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from flox_formats.errors import FormatError
@@ -18,6 +19,26 @@ class SettingsInvalid(FormatError):
     """A setting that is unknown, or whose value is not one of its kind. Ends a command with exit code 2."""
 
 
+class Source(StrEnum):
+    """Who has the word on a setting, the last one first."""
+
+    FLAG = "flag"
+    VARIABLE = "variable"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Given:
+    """The value of one setting, and who gave it. `flag` and `variable` are what it is called there."""
+
+    name: str
+    flag: str
+    variable: str
+    value: Any
+    source: Source
+
+
 def setting(default: Any, read: Reader, about: str) -> Any:
     """A field of a settings class. `read` takes what a flag, a variable (text) or the file (any) gave."""
     return dataclasses.field(default=default, metadata={"read": read, "about": about})
@@ -26,25 +47,27 @@ def setting(default: Any, read: Reader, about: str) -> Any:
 def read_settings(
     kind: type[T], *, flags: Mapping[str, object], variables: Mapping[str, str], prefix: str, file: Mapping[str, object]
 ) -> T:
-    """An instance of `kind`. A flag or variable that is None or absent leaves the word to the next layer.
+    """An instance of `kind`. Raises what `effective` raises."""
+    return kind(**{one.name: one.value for one in effective(kind, flags, variables, prefix, file)})
 
-    Raises SettingsInvalid for a key of the file, or a variable that begins with `prefix`, that is no setting.
+
+def effective(
+    kind: type[Any],
+    flags: Mapping[str, object],
+    variables: Mapping[str, str],
+    prefix: str,
+    file: Mapping[str, object],
+) -> tuple[Given, ...]:
+    """Every setting of `kind`. A flag or variable that is None or absent leaves the word to the next layer.
+
+    Raises SettingsInvalid for a value that is not of its kind, and for a key of the file, or a variable that begins
+    with `prefix`, that is no setting.
     """
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     _refuse_unknown([str(key) for key in file], fields, "the configuration file")
     named = [name.removeprefix(prefix).lower() for name in variables if name.startswith(prefix)]
     _refuse_unknown(named, fields, f"the environment ({prefix}…)")
-    values = {}
-    for name, field in fields.items():
-        layers = (
-            (f"--{name.replace('_', '-')}", flags.get(name)),
-            (prefix + name.upper(), variables.get(prefix + name.upper())),
-            (f"{name} in the configuration file", file.get(name)),
-        )
-        given = next(((where, value) for where, value in layers if value is not None), None)
-        if given is not None:
-            values[name] = _read(field, *given)
-    return kind(**values)
+    return tuple(_given(field, flags, variables, prefix, file) for field in fields.values())
 
 
 def text(value: object) -> str:
@@ -93,11 +116,26 @@ def _number(value: object) -> float:
         raise ValueError(f"want a number, got {value!r}") from None
 
 
-def _read(field: "dataclasses.Field[Any]", where: str, value: object) -> Any:
-    try:
-        return field.metadata["read"](value)
-    except ValueError as error:
-        raise SettingsInvalid(f"setting {where}: {error}") from error
+def _given(
+    field: "dataclasses.Field[Any]",
+    flags: Mapping[str, object],
+    variables: Mapping[str, str],
+    prefix: str,
+    file: Mapping[str, object],
+) -> Given:
+    name = field.name
+    flag_name, variable = f"--{name.replace('_', '-')}", prefix + name.upper()
+    for source, where, value in (
+        (Source.FLAG, flag_name, flags.get(name)),
+        (Source.VARIABLE, variable, variables.get(variable)),
+        (Source.FILE, f"{name} in the configuration file", file.get(name)),
+    ):
+        if value is not None:
+            try:
+                return Given(name, flag_name, variable, field.metadata["read"](value), source)
+            except ValueError as error:
+                raise SettingsInvalid(f"setting {where}: {error}") from error
+    return Given(name, flag_name, variable, field.default, Source.DEFAULT)
 
 
 def _refuse_unknown(names: list[str], known: Mapping[str, object], where: str) -> None:
