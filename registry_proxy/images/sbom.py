@@ -160,7 +160,12 @@ def _name_and_version(path: StorePath, package: LockedPackage | None) -> tuple[s
     name, version = match.groups() if match else (path.name, None)
     if package is None:
         return name, version
-    return package.pname or name, package.version or version
+    return _nameable(package.pname) or name, _nameable(package.version) or version
+
+
+def _nameable(text: str | None) -> str | None:
+    """Text of which a package URL leaves something."""
+    return (text or "").strip().strip("/").strip() or None
 
 
 def _revision(url: str) -> str | None:
