@@ -46,6 +46,7 @@ class Closure:
     paths: tuple[StorePath, ...]
     roots: tuple[StorePath, ...]
     trees: Path
+    filling: "Filling"
 
     def tree(self, path: StorePath) -> Path:
         return self.trees / path.name
@@ -54,7 +55,7 @@ class Closure:
 def make_closure(folder: Path, shape: Shape) -> Closure:
     """Writes and signs it; two seconds for ten megabytes, or so. `folder` is made."""
     draw = random.Random(_SEED)
-    pools = _Pools.make(draw)
+    filling = Filling.make(draw)
     cache, trees = NixCache.make(folder / "cache"), folder / "trees"
     weights = [draw.lognormvariate(0, _PATH_SPREAD) for _ in range(shape.paths)]
     references = _references(draw, shape.paths)
@@ -66,16 +67,15 @@ def make_closure(folder: Path, shape: Shape) -> Closure:
     with ThreadPoolExecutor(_THREADS) as pool:  # first come, first served: what a path refers to is always before it
         for number, weight in enumerate(weights):
             name = f"package-{number:03}-1.0"
-            pools.write_tree(draw, trees / name, round(shape.nar_bytes * weight / math.fsum(weights)))
+            filling.write_tree(draw, trees / name, round(shape.nar_bytes * weight / math.fsum(weights)))
             added.append(pool.submit(add, name, trees / name, references[number]))
     paths = tuple(future.result() for future in added)
-    return Closure(cache, paths, paths[-_ROOTS:], trees)
+    return Closure(cache, paths, paths[-_ROOTS:], trees, filling)
 
 
 def add_package(closure: Closure, name: str, size: int) -> StorePath:
     """One more path, that refers to the oldest one."""
-    draw = random.Random(name)
-    _Pools.make(draw).write_tree(draw, closure.trees / name, size)
+    closure.filling.write_tree(random.Random(name), closure.trees / name, size)
     return closure.cache.add(name, closure.trees / name, closure.paths[:1])
 
 
@@ -93,12 +93,14 @@ def _references(draw: random.Random, paths: int) -> list[list[int]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pools:
+class Filling:
+    """What files are filled with."""
+
     words: bytes
     noise: bytes
 
     @classmethod
-    def make(cls, draw: random.Random) -> "_Pools":
+    def make(cls, draw: random.Random) -> "Filling":
         vocabulary = [draw.randbytes(draw.randint(2, 5)).hex().encode() for _ in range(3000)]
         often = [1 / rank for rank in range(1, len(vocabulary) + 1)]
         words = b" ".join(draw.choices(vocabulary, often, k=_POOL_BYTES // 7))

@@ -33,10 +33,6 @@ class Layer:
     file: Path
     diff_id: Digest
 
-    @property
-    def size(self) -> int:
-        return self.file.stat().st_size
-
 
 @dataclass(frozen=True, slots=True)
 class Packed:
@@ -81,9 +77,8 @@ def tar_of(folder: Path, at: str) -> Iterator[bytes]:
 
 def push_image(peer: PeerRegistry, repository: str, tag: str, layers: Sequence[Layer]) -> None:
     """For this machine's own architecture."""
-    blobs = [
-        {"mediaType": _LAYER, "size": it.size, "digest": str(peer.push_file(repository, it.file))} for it in layers
-    ]
+    pushed = [(it.file.stat().st_size, peer.push_file(repository, it.file)) for it in layers]
+    blobs = [{"mediaType": _LAYER, "size": size, "digest": str(digest)} for size, digest in pushed]
     config = json.dumps(
         {
             "architecture": "arm64" if os.uname().machine == "aarch64" else "amd64",
@@ -104,7 +99,7 @@ def _member(path: Path, name: str) -> Iterator[bytes]:
     if stat.S_ISDIR(status.st_mode):
         member.type = tarfile.DIRTYPE
     elif stat.S_ISLNK(status.st_mode):
-        member.type, member.linkname = tarfile.SYMTYPE, os.readlink(path)
+        member.type, member.linkname = tarfile.SYMTYPE, str(path.readlink())
     else:
         member.size = status.st_size
     yield member.tobuf(tarfile.PAX_FORMAT)
