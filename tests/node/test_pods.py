@@ -122,9 +122,13 @@ def test_a_skipped_container_is_left_alone(node: Node) -> None:
 
 
 def test_what_a_container_uses_is_leased_while_it_is_there(node: Node) -> None:
-    with node.pod(INTRODUCTION) as pod:
-        pod.turn()
-        assert leases(node) != []
+    environment = node.echoip.new_environment(node.echoip.packages.busybox)
+    with node.pod(by_image(environment)) as pod:
+        image = f"flox/empty/{environment}:live"
+        node.cri.pull(image)
+        running = node.cri.create(pod.sandbox, ContainerSpec("sleeper", image, ("busybox", *FOREVER)))
+        node.cri.start(running)
+        assert running.id in leases(node)
 
 
 def leases(node: Node) -> list[str]:
