@@ -66,7 +66,7 @@ def sbom(image: EnvironmentImage, closure: ClosureDocument) -> bytes:
     document = json.loads(JsonV1Dot6(_around(image, environment)).output_as_string())
     document["components"] = [_json(_component(path, origins.get(path.store_path))) for path in closure.paths]
     document["dependencies"] = [
-        _depends(str(environment.bom_ref), sorted({root.store_path for root in closure.roots})),
+        _depends(str(environment.bom_ref), _wanted(closure)),
         *(_depends(path.store_path.base_name, path.references) for path in closure.paths),
     ]
     del document["serialNumber"]
@@ -83,6 +83,13 @@ def _around(image: EnvironmentImage, environment: Component) -> Bom:
 def _json(component: Component) -> dict[str, object]:
     written: dict[str, object] = json.loads(component.as_json(view_=SchemaVersion1Dot6))  # type: ignore[attr-defined]
     return written
+
+
+def _wanted(closure: ClosureDocument) -> list[StorePath]:
+    """What the environment itself needs: its roots, and the shell of its activation, to which no path refers."""
+    referred = {reference for path in closure.paths for reference in path.references if reference != path.store_path}
+    roots = {root.store_path for root in closure.roots}
+    return [it.store_path for it in closure.paths if it.store_path in roots or it.store_path not in referred]
 
 
 def _depends(reference: str, paths: Iterable[StorePath]) -> dict[str, object]:

@@ -78,8 +78,8 @@ def test_the_lockfile_refers_to_the_index() -> None:
 
 
 def test_a_lockfile_artifact_and_a_trail_keep_their_digests() -> None:
-    trail = AuditTrails(history([None]).history).artifact(image())
-    assert str(lockfile_artifact(image()).manifest.digest) == "sha256:511d1d66a0c91928411cb468f99565ec9c7c734c8bce1261d7429bf55493253b"
+    lockfile, trail = lockfile_artifact(image()), AuditTrails(history([None]).history).artifact(image())
+    assert str(lockfile.manifest.digest) == "sha256:511d1d66a0c91928411cb468f99565ec9c7c734c8bce1261d7429bf55493253b"
     assert str(trail.manifest.digest) == "sha256:c947430b969807af30312ccd6ff16ce9ea01e9a422cbd04a4e5ba28dd0de925e"
 
 

@@ -1,6 +1,7 @@
 """Bills of materials: what is in them, that they are valid, and that the same image and closure give the same bytes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,15 @@ def test_dependencies_are_the_references_without_the_path_itself() -> None:
     hello, glibc = (text.removeprefix("/nix/store/") for text in (_HELLO, _GLIBC))
     found = {it["ref"]: it.get("dependsOn", []) for it in bill(made)["dependencies"]}
     assert found == {str(made.index.digest): [hello], hello: [glibc], glibc: []}
+
+
+def test_the_environment_depends_on_what_it_needs_and_no_package_refers_to() -> None:
+    bash = "/nix/store/1m8xmzkascsj3r7v5qhgha0q4q61bi2k-bash-5.3"
+    paths = sorted((*closure().paths, path(bash, _GLIBC)), key=lambda it: it.store_path)
+    document = json.loads(sbom(image(), replace(closure(), paths=tuple(paths))))
+    about = document["metadata"]["component"]["bom-ref"]
+    (found,) = (it["dependsOn"] for it in document["dependencies"] if it["ref"] == about)
+    assert found == [text.removeprefix("/nix/store/") for text in (bash, _HELLO)]
 
 
 @pytest.mark.parametrize(
