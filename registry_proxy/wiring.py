@@ -19,7 +19,7 @@ from registry_proxy.content.holdings import Holdings
 from registry_proxy.content.store import ContentStore
 from registry_proxy.endpoints.callers import Callers
 from registry_proxy.floxhub.asking import Asking, AskingMetrics
-from registry_proxy.floxhub.cluster_token import ClusterToken
+from registry_proxy.floxhub.cluster_token import ClusterToken, TokenEvents
 from registry_proxy.floxhub.git import FloxHubGit
 from registry_proxy.floxhub.local_server import serve_hub_app
 from registry_proxy.floxhub.resolver import Freshness, Resolver, ResolverMetrics
@@ -126,7 +126,11 @@ async def open_registry(
                 metrics=metrics,
             )
             token = ClusterToken(
-                settings.floxhub_token_file, problem=lambda sentence: log.event("token_unusable", message=sentence)
+                settings.floxhub_token_file,
+                TokenEvents(
+                    unusable=lambda sentence: log.event("token_unusable", message=sentence),
+                    expiring=lambda sentence: log.event("token_expiring", message=sentence),
+                ),
             )
             images = GenerationImages(urls, store, holdings, threads)
             index_referrers = IndexReferrers(
@@ -140,7 +144,7 @@ async def open_registry(
                 resolver, images, store, holdings, downloads, closures, index_referrers, caches, threads
             )
             hub = serve_hub_app(settings.hub_dir) if settings.hub_dir is not None else None
-            _watch(metrics, store, downloads)
+            _watch(metrics, store, downloads, token)
             counting = asyncio.create_task(anyio.to_thread.run_sync(store.count, abandon_on_cancel=True))
             try:
                 yield Registry(Parts(EmptyImages(), environments, store, Callers(token), hub), environments, token)
@@ -151,7 +155,12 @@ async def open_registry(
                     await part.aclose()
 
 
-def _watch(metrics: RegistryMetrics, store: ContentStore, downloads: Downloads) -> None:
+def _watch(metrics: RegistryMetrics, store: ContentStore, downloads: Downloads, token: ClusterToken) -> None:
+    metrics.watch(
+        "floxbridge_token_expiry_timestamp_seconds",
+        "When the cluster's FloxHub token expires; 0 without a token that says.",
+        lambda: token.expires_at,
+    )
     metrics.watch("floxbridge_content_bytes", "Bytes in the content store.", lambda: store.tally.bytes)
     metrics.watch("floxbridge_content_files", "Files in the content store.", lambda: store.tally.files)
     metrics.watch("floxbridge_downloads_in_flight", "NARs being fetched.", lambda: downloads.in_flight)

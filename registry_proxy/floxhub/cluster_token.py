@@ -1,25 +1,60 @@
-"""The cluster's own FloxHub token: a file that an operator or a secret's controller may replace at any time."""
+"""The cluster's own FloxHub token: a file that an operator or a secret's controller may replace at any time.
+
+Belongs here: reading the file when it changes, and saying in time that the token will expire. A JWT says when; an
+access token (`flox_…`) does not. An expired one is still used: FloxHub then knows who asks, and says so (FH §1.4).
+"""
 
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio.to_thread
 
-from registry_proxy.floxhub.credential import ANONYMOUS, MAX_TOKEN_LENGTH, Credential, TokenMalformed
+from registry_proxy.floxhub.credential import (
+    ANONYMOUS,
+    MAX_TOKEN_LENGTH,
+    Credential,
+    TokenMalformed,
+    expires_at,
+)
 
 _LOOK_AGAIN_S = 1.0
+_WARN_AHEAD_S = 7 * 24 * 3600
+_WARN_AGAIN_S = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvents:
+    """Whom to tell, in a sentence. `unusable` once for each bad file, `expiring` daily in a token's last week."""
+
+    unusable: Callable[[str], None]
+    expiring: Callable[[str], None]
 
 
 class ClusterToken:
-    """`problem` is called once with a sentence whenever the file becomes unusable; requests then go on as anonymous."""
+    """Without a file, or with one that cannot be used, requests are made as nobody in particular."""
 
     def __init__(
-        self, path: Path | None, *, problem: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        path: Path | None,
+        events: TokenEvents,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        calendar: Callable[[], float] = time.time,
     ) -> None:
-        self._path, self._problem, self._clock = path, problem, clock
+        """`clock` tells when to look again, `calendar` what time of the world it is; both in seconds."""
+        self._path, self._events, self._clock, self._calendar = path, events, clock, calendar
         self._credential, self._looked_at, self._seen = ANONYMOUS, float("-inf"), (0, 0, 0)
+        self._warned_at = float("-inf")
+
+    @property
+    def expires_at(self) -> float:
+        """Unix seconds; 0 where there is no token, or one that does not say."""
+        token = self._credential.token
+        return float(expires_at(token) or 0) if token is not None else 0.0
 
     def at_hand(self) -> Credential | None:
         """The token, where the file need not be looked at for it."""
@@ -32,6 +67,7 @@ class ClusterToken:
         if self._path is not None and now - self._looked_at >= _LOOK_AGAIN_S:
             self._looked_at = now
             await anyio.to_thread.run_sync(self._look, self._path)
+            self._warn_ahead(self._path)
         return self._credential
 
     def _look(self, path: Path) -> None:
@@ -40,12 +76,20 @@ class ClusterToken:
             seen = (found.st_mtime_ns, found.st_size, found.st_ino)
             if seen != self._seen:
                 self._credential = _read(path)
-                self._seen = seen
+                self._seen, self._warned_at = seen, float("-inf")
         except (OSError, TokenMalformed) as error:
             if self._credential is not ANONYMOUS or self._seen == (0, 0, 0):
                 reason = error.strerror if isinstance(error, OSError) else error
-                self._problem(f"FloxHub token in {path} cannot be used: {reason}")
+                self._events.unusable(f"FloxHub token in {path} cannot be used: {reason}")
             self._credential, self._seen = ANONYMOUS, (-1, -1, -1)
+
+    def _warn_ahead(self, path: Path) -> None:
+        now, expiry = self._calendar(), self.expires_at
+        if expiry and expiry - now < _WARN_AHEAD_S and now - self._warned_at >= _WARN_AGAIN_S:
+            self._warned_at = now
+            verb = "expires" if expiry > now else "expired"
+            when = datetime.fromtimestamp(expiry, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            self._events.expiring(f"FloxHub token in {path} {verb} at {when}: put a new one into the file")
 
 
 def _read(path: Path) -> Credential:

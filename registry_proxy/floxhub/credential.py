@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 
 from flox_formats.environment import EnvironmentName
+from flox_formats.history import LAST_SECOND
 
 MAX_TOKEN_LENGTH = 8192
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -52,7 +53,7 @@ class View:
 def expires_at(token: str) -> int | None:
     """When a JWT expires, in Unix seconds; None for an opaque token, which does not say. Nothing is verified."""
     exp = _claims(token).get("exp")
-    return exp if type(exp) is int else None
+    return exp if type(exp) is int and 0 <= exp <= LAST_SECOND else None
 
 
 def is_floxhub_token(token: str) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from registry_proxy.endpoints.callers import Callers
-from registry_proxy.floxhub.cluster_token import ClusterToken
+from registry_proxy.floxhub.cluster_token import ClusterToken, TokenEvents
 from registry_proxy.floxhub.credential import (
     ANONYMOUS,
     Credential,
@@ -118,32 +118,71 @@ def test_floxhub_tokens_are_told_from_others() -> None:
     assert not is_floxhub_token(jwt(iss="https://notflox.dev"))
 
 
+class World:
+    """A token file, the clocks, and what was said."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.now, self.unusable, self.expiring = 1772000000.0, list[str](), list[str]()
+        events = TokenEvents(self.unusable.append, self.expiring.append)
+        self.token = ClusterToken(path, events, clock=lambda: self.now, calendar=lambda: self.now)
+
+    def current(self) -> Credential:
+        self.now += 2
+        return anyio.run(self.token.current)
+
+
 def test_the_clusters_token_follows_its_file(tmp_path: Path) -> None:
-    problems = list[str]()
     path = tmp_path / "token"
-    now = 0.0
-    cluster = ClusterToken(path, problem=problems.append, clock=lambda: now)
-
-    def current() -> Credential:
-        nonlocal now
-        now += 2
-        return anyio.run(cluster.current)
-
-    assert current() is ANONYMOUS
-    assert len(problems) == 1
+    world = World(path)
+    assert world.current() is ANONYMOUS
+    assert len(world.unusable) == 1
     path.write_text("flox_pat_1\n")
-    assert current() == Credential.of("flox_pat_1")
+    assert world.current() == Credential.of("flox_pat_1")
     path.write_text("flox_pat_22\n")
-    assert current() == Credential.of("flox_pat_22")
+    assert world.current() == Credential.of("flox_pat_22")
     path.write_text("not a token")
-    assert current() is ANONYMOUS
+    assert world.current() is ANONYMOUS
     path.unlink()
-    assert current() is ANONYMOUS
-    assert len(problems) == 2
-    assert all("flox_pat" not in problem and "not a token" not in problem for problem in problems)
+    assert world.current() is ANONYMOUS
+    assert len(world.unusable) == 2
+    assert all("flox_pat" not in sentence and "not a token" not in sentence for sentence in world.unusable)
     path.write_text("flox_pat_1\n")
-    assert current() == Credential.of("flox_pat_1")
+    assert world.current() == Credential.of("flox_pat_1")
+
+
+def test_a_token_is_at_hand_until_the_file_must_be_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("flox_pat_1")
+    world = World(tmp_path / "token")
+    assert world.token.at_hand() is None
+    world.current()
+    assert world.token.at_hand() == Credential.of("flox_pat_1")
+    world.now += 1
+    assert world.token.at_hand() is None
+
+
+def test_expiry_is_told_a_week_ahead_and_daily(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(HANDLE)  # expires at 1772438400, five days from now
+    world = World(path)
+    world.now -= 7 * 24 * 3600
+    assert world.current().token == HANDLE
+    assert (world.token.expires_at, world.expiring) == (1772438400, [])
+    world.now += 7 * 24 * 3600
+    for _ in range(3):
+        world.current()
+    assert len(world.expiring) == 1
+    world.now += 24 * 3600
+    world.current()
+    assert len(world.expiring) == 2
+    assert "expires at 2026-03-02 08:00 UTC" in world.expiring[0]
+    world.now = 1772438401
+    assert world.current().token == HANDLE, "an expired token is still sent, so that FloxHub can say who it was"
+    assert "expired at" in world.expiring[-1]
+    path.write_text("flox_pat_new")
+    world.current()
+    assert (world.token.expires_at, len(world.expiring)) == (0, 3)
 
 
 def test_without_a_file_nobody_in_particular_asks() -> None:
-    assert anyio.run(ClusterToken(None, problem=print).current) is ANONYMOUS
+    world = World(None)
+    assert (world.current(), world.token.at_hand(), world.unusable) == (ANONYMOUS, ANONYMOUS, [])
