@@ -57,9 +57,12 @@ def test_pulls_each_as_a_file(echoip: EchoIp, artifact_type: str, name: str, tmp
     assert (tmp_path / name).read_text().startswith("{")
 
 
-def test_copies_the_image_with_all_that_refers_to_it(echoip: EchoIp, tmp_path: Path) -> None:
+def test_copies_the_image_with_all_that_refers_to_it_and_the_closure_of_its_platform(echoip: EchoIp, tmp_path: Path) -> None:
     image = f"{echoip.host}/flox/empty/{ENVIRONMENT}:live"
     layout = tmp_path / "layout"
     oras("copy", "--recursive", "--from-plain-http", image, "--to-oci-layout", f"{layout}:live")
     there = json.loads(oras("discover", "--oci-layout", "--format", "json", f"{layout}:live"))
     assert {it["digest"] for it in there["referrers"]} == {it["digest"] for it in discovered(echoip)}
+    (platform,) = echoip.index(ENVIRONMENT)["manifests"]
+    closures = json.loads(oras("discover", "--oci-layout", "--format", "json", f"{layout}@{platform['digest']}"))
+    assert [it["digest"] for it in closures["referrers"]] == [echoip.closure_of(platform["digest"])]
