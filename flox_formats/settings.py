@@ -5,6 +5,7 @@ frozen dataclass, made of `setting(...)` fields. Reading the file from disk and 
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -13,6 +14,10 @@ from flox_formats.errors import FormatError
 
 T = TypeVar("T")
 Reader = Callable[[object], Any]
+
+_SERVICE_LINK = re.compile(r"\w+_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+"""What Kubernetes puts into every pod's environment for a service: one that is named floxbridge looks like settings.
+https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
 
 
 class SettingsInvalid(FormatError):
@@ -65,7 +70,8 @@ def effective(
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
     _refuse_unknown([str(key) for key in file], fields, "the configuration file")
-    named = [name.removeprefix(prefix).lower() for name in variables if name.startswith(prefix)]
+    ours = (name for name in variables if name.startswith(prefix) and not _SERVICE_LINK.fullmatch(name))
+    named = [name.removeprefix(prefix).lower() for name in ours]
     _refuse_unknown(named, fields, f"the environment ({prefix}…)")
     return tuple(_given(field, flags, variables, prefix, file) for field in fields.values())
 

@@ -61,14 +61,25 @@ def as_json(settings: Sequence[Given]) -> str:
 
 def as_text(settings: Sequence[Given], config_file: str | None) -> str:
     """A line for each value, with who gave it. Members of a list have lines of their own."""
-    lines = []
-    width = max(len(one.name) for one in settings)
+    rows = []
     for one in settings:
         value = shown_value(one.value)
         first, *more = [_words(member) for member in value] if isinstance(value, list) else [_words(value)]
-        lines.append(f"{one.name:<{width}}  {first:<40}  {_given_by(one, config_file)}")
-        lines += [f"{'':<{width}}  {member}" for member in more]
-    return "\n".join(lines)
+        rows += [(one.name, _given_by(one, config_file), first), *(("", "", member) for member in more)]
+    names, givers, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return "\n".join(f"{name:<{names}}  {giver:<{givers}}  {value}".rstrip() for name, giver, value in rows)
+
+
+def complete_places(parser: argparse.ArgumentParser, files: object, folders: object) -> None:
+    """Marks every argument that takes a place on disk, in all commands, for the library that writes the completion."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                complete_places(command, files, folders)
+        elif action.metavar in ("FILE", "PATH"):
+            action.complete = files  # type: ignore[attr-defined]
+        elif action.metavar == "DIR":
+            action.complete = folders  # type: ignore[attr-defined]
 
 
 def _add_flag(parser: "argparse._ArgumentGroup", field: "dataclasses.Field[Any]") -> None:

@@ -8,12 +8,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flox_formats.environment import EnvironmentRef
+from flox_formats.settings_command import add_settings
 from registry_proxy.floxhub.credential import View
 from registry_proxy.images.reference import PREFIX, GenerationTag, LiveTag
 from registry_proxy.log import Log
 from registry_proxy.repositories.environments import TaggedImage
 from registry_proxy.settings import Settings
 from registry_proxy.wiring import NoMetrics, floxhub_urls, open_registry
+
+_SETTINGS = ("floxhub_url", "floxhub_git_url", "floxhub_token_file", "lookup_timeout_s", "connect_timeout_s")
+
+
+def add_resolve_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "resolve",
+        help="which generation and digest a reference means now",
+        description="Asks FloxHub itself, as the registry would, and keeps nothing.",
+    )
+    parser.add_argument("ref", metavar="REF", help="owner/name for the live generation, or owner/name:N")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_settings(parser, Settings, _SETTINGS)
 
 
 async def resolve(arguments: argparse.Namespace, settings: Settings) -> int:

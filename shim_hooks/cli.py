@@ -4,7 +4,6 @@ Belongs here: commands, their flags, and how errors end them. The only place tha
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,18 +11,20 @@ from pathlib import Path
 
 from flox_formats.environment import EnvironmentRef
 from flox_formats.errors import FormatError
-from flox_formats.settings import SettingsInvalid, read_settings, seconds
+from flox_formats.settings import Given, SettingsInvalid, effective, seconds
+from flox_formats.settings_command import add_settings, as_json, as_text, complete_places
 from shim_hooks.errors import NodeError
 from shim_hooks.launcher.build import build_launcher
 from shim_hooks.settings import PREFIX, Settings
 
-_REPEATABLE = ("trusted_key",)
+_SHELLS = ("bash", "zsh", "fish")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
     try:
-        return _run(arguments)
+        return _run(parser, arguments)
     except SettingsInvalid as error:
         return _say(error, 2)
     except (NodeError, FormatError) as error:
@@ -32,12 +33,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     if arguments.command == "build-launcher":
         build_launcher(arguments.output, compiler=arguments.compiler)
         print(arguments.output)
         return 0
-    settings = _settings(arguments)
+    if arguments.command == "completion":
+        import shtab  # late: an agent does without it
+
+        complete_places(parser, shtab.FILE, shtab.DIRECTORY)
+        print(shtab.complete(parser, arguments.shell))
+        return 0
+    given = _given(arguments)
+    if arguments.command == "config":
+        print(as_json(given) if arguments.json else as_text(given, arguments.config))
+        return 0
+    settings = Settings(**{one.name: one.value for one in given})
     # Late: the compiler's call above, and a mistake in the settings, need little of the house.
     from shim_hooks.commands import realise, run_agent, show_status
 
@@ -56,24 +67,36 @@ def _say(error: Exception, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="floxbridge-node",
         description="Puts containers into FloxHub environments: the node's half of floxbridge.",
         epilog="The registry's half is the command floxbridge.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    every = [field.name for field in dataclasses.fields(Settings)]
     agent = commands.add_parser(
         "agent", help="run the agent that the launcher asks", description="Runs the agent until SIGTERM."
     )
-    _add_settings(agent, every)
+    add_settings(agent, Settings)
     _add_realise(commands)
     status = commands.add_parser(
         "status", help="what is in the node's store, and who uses it", description="Reads the store; asks nobody."
     )
     status.add_argument("--json", action="store_true", help="print JSON")
-    _add_settings(status, ["state_dir", "socket"])
+    add_settings(status, Settings, ["state_dir", "socket"])
+    config = commands.add_parser(
+        "config",
+        help="the effective configuration, and where each value comes from",
+        description="Prints what `floxbridge-node agent` would run with if it were given the same flags, here and now.",
+    )
+    config.add_argument("--json", action="store_true", help="print JSON")
+    add_settings(config, Settings)
+    completion = commands.add_parser(
+        "completion",
+        help="a script that makes a shell complete these commands",
+        description="Prints a completion script; in bash: source <(floxbridge-node completion bash)",
+    )
+    completion.add_argument("shell", choices=_SHELLS)
     building = commands.add_parser(
         "build-launcher",
         help="compile the launcher that stands in runc's seat",
@@ -95,27 +118,13 @@ def _add_realise(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--deadline-s", type=seconds, default=3600.0, metavar="SECONDS", help="how long it may take (default: 3600)"
     )
-    _add_settings(parser, ["registry_url", "state_dir", "trusted_key", "connect_timeout_s", "lookup_timeout_s"])
-
-
-def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    parser.add_argument("--config", metavar="FILE", help="YAML file with any settings of floxbridge-node")
-    for field in dataclasses.fields(Settings):
-        if field.name in names:
-            repeatable = field.name in _REPEATABLE
-            default = " ".join(field.default) if repeatable else field.default  # type: ignore[arg-type]
-            parser.add_argument(
-                f"--{field.name.replace('_', '-')}",
-                action="append" if repeatable else "store",
-                metavar="VALUE",
-                help=f"{field.metadata['about']} (default: {default})".replace("%", "%%"),
-            )
-
-
-def _settings(arguments: argparse.Namespace) -> Settings:
-    return read_settings(
-        Settings, flags=vars(arguments), variables=os.environ, prefix=PREFIX, file=_config_file(arguments.config)
+    add_settings(
+        parser, Settings, ["registry_url", "state_dir", "trusted_key", "connect_timeout_s", "lookup_timeout_s"]
     )
+
+
+def _given(arguments: argparse.Namespace) -> tuple[Given, ...]:
+    return effective(Settings, vars(arguments), os.environ, PREFIX, _config_file(arguments.config))
 
 
 def _config_file(path: str | None) -> Mapping[str, object]:
