@@ -69,7 +69,7 @@ def running_our_registry(workplace: Workplace, upstream: Upstream, *, state: str
 @contextmanager
 def running_with(workplace: Workplace, *flags: str, state: str) -> Iterator[OurRegistry]:
     """With these flags, besides where it listens and keeps its state. Raises ProgramFailed."""
-    command = [program_path("floxbridge"), "serve", "--listen", "127.0.0.1:0"]
+    command = [program_path("floxbridge"), "serve", "--listen", "127.0.0.1:0", "--drain-grace-s", "0"]
     command += ["--state-dir", str(workplace.path(state)), *flags]
     log = workplace.path("logs", f"{state}.log")
     log.unlink(missing_ok=True)  # of a round before, with another port in it

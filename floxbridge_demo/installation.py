@@ -104,7 +104,7 @@ def running_registry(
     workplace: Workplace, hub: Hub, cache: NixCache, *, resolve_ttl_s: float = RESOLVE_TTL_S
 ) -> Iterator[Registry]:
     """`floxbridge serve` on a free port. For `resolve_ttl_s` an answer about what is live is good."""
-    command = [program_path("floxbridge"), "serve", "--listen", "127.0.0.1:0"]
+    command = [program_path("floxbridge"), "serve", "--listen", "127.0.0.1:0", "--drain-grace-s", "0"]
     command += ["--state-dir", str(workplace.path("registry")), "--hub-dir", str(hub.root)]
     command += ["--nix-cache", cache.url, "--trusted-key", str(cache.public_key)]
     command += ["--resolve-ttl-s", str(resolve_ttl_s)]

@@ -1,5 +1,6 @@
 """The routes of the registry, and the one place where an error becomes an answer."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class Parts:
     hub: ASGIApp | None
 
 
-def build_app(parts: Parts, metrics: Metrics) -> ASGIApp:
+def build_app(parts: Parts, metrics: Metrics, stopping: asyncio.Event) -> ASGIApp:
     routes: list[BaseRoute] = [
         _route("/v2/", "version", _version),
         _route(
@@ -53,7 +54,7 @@ def build_app(parts: Parts, metrics: Metrics) -> ASGIApp:
         _route("/v2/{name:path}/referrers/{digest}", "referrers", Referrers(parts.environments, parts.callers)),
         _route("/v2/{name:path}/blobs/uploads/{rest:path}", "uploads", _refuse_write),
         _route("/healthz", "healthz", healthz),
-        _route("/readyz", "readyz", Readyz(parts.store)),
+        _route("/readyz", "readyz", Readyz(parts.store, stopping)),
         _route("/metrics", "metrics", Scrape(metrics)),
     ]
     if parts.hub is not None:

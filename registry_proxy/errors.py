@@ -130,6 +130,12 @@ class ClosureUnavailable(RegistryError):
     status, code = 502, "CLOSURE_UNAVAILABLE"
 
 
+class Draining(RegistryError):
+    """The registry was told to stop, and wants no new clients."""
+
+    status, code = 503, "UNAVAILABLE"
+
+
 class StorageFailed(RegistryError):
     """The registry's own disk did not do what was asked."""
 

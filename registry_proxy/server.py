@@ -1,43 +1,141 @@
-"""Serving: one listening socket, one event loop, until SIGTERM or SIGINT."""
+"""Serving: one listening socket, one event loop, until somebody asks it to stop; then a drain.
 
+Belongs here: the order in which things begin and end. What a connection may do is in `connection.py`.
+"""
+
+import asyncio
+import contextlib
+import math
+import resource
 import socket
+from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 
 from flox_formats.settings import SettingsInvalid
 from registry_proxy.app import build_app
+from registry_proxy.connection import Connection
 from registry_proxy.endpoints.access_log import AccessLog
 from registry_proxy.endpoints.observed import Observed
 from registry_proxy.log import Log
 from registry_proxy.metrics import Metrics
 from registry_proxy.settings import Settings
+from registry_proxy.tls import TlsFiles
 from registry_proxy.wiring import floxhub_urls, open_registry
 
 _BACKLOG = 2048
-_DRAIN_S = 30
+_STALLED_MS = 300_000
+"""A client that takes nothing of what waits for it, or is no longer there, for this long is given up by the kernel."""
+_AFTER_CUT_S = 2
+"""What is left of requests whose connections were cut ends within this, or is cancelled."""
 
 
-async def serve(settings: Settings, log: Log) -> None:
-    """Logs `listening` with the URL once connections are taken. Raises SettingsInvalid, StorageFailed."""
+async def serve(settings: Settings, log: Log, stopping: asyncio.Event) -> None:
+    """Until `stopping` is set, and what was under way has ended. Logs `listening` with the URL once there is a port.
+
+    Raises SettingsInvalid, StorageFailed.
+    """
+    _allow_many_files()
+    tls = _tls(settings, log)
     with _listen(*settings.listen) as listening:
-        url = _url_of(listening)
+        url = _url_of(listening, "http" if tls is None else "https")
         urls = floxhub_urls(settings, url)
         metrics, access_log = Metrics(), AccessLog(log) if settings.access_log else None
         async with open_registry(settings, urls, log, metrics) as registry:
+            app = Observed(build_app(registry.parts, metrics, stopping), metrics.requests, access_log)
             config = uvicorn.Config(
-                Observed(build_app(registry.parts, metrics), metrics.requests, access_log),
+                app,
+                http=Connection,
+                ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                timeout_graceful_shutdown=_DRAIN_S,
+                timeout_keep_alive=math.ceil(settings.idle_timeout_s),
+                timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s) + _AFTER_CUT_S,
+                ssl_context_factory=None if tls is None else lambda *_: tls.context,
             )
             log.event("listening", url=url, floxhub=urls.base, state_dir=str(settings.state_dir))
             try:
-                await uvicorn.Server(config).serve(sockets=[listening])
+                async with _following(tls):
+                    await _serve_and_drain(_Server(config), listening, settings, log, stopping)
             finally:
                 log.event("stopped")
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to whoever set `stopping`."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve_and_drain(
+    server: _Server, listening: socket.socket, settings: Settings, log: Log, stopping: asyncio.Event
+) -> None:
+    """First only `/readyz` says no, so that load balancers look elsewhere while connections are still taken."""
+    serving = asyncio.create_task(server.serve(sockets=[listening]), name="serve")
+    stop = asyncio.create_task(stopping.wait(), name="stop")
+    try:
+        await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
+        if stop.done():
+            log.event("draining", grace_s=settings.drain_grace_s, connections=len(server.server_state.connections))
+            await asyncio.wait((serving,), timeout=settings.drain_grace_s)
+            server.should_exit = True
+            done, _ = await asyncio.wait((serving,), timeout=settings.drain_timeout_s)
+            if not done:
+                _cut(server, log)
+        await serving
+    finally:
+        for task in (serving, stop):
+            task.cancel()
+        await asyncio.gather(serving, stop, return_exceptions=True)
+
+
+def _cut(server: _Server, log: Log) -> None:
+    connections = list(server.server_state.connections)
+    log.event("drain_cut", connections=len(connections))
+    for connection in connections:
+        connection.transport.abort()
+
+
+def _tls(settings: Settings, log: Log) -> TlsFiles | None:
+    if settings.tls_cert_file is None and settings.tls_key_file is None:
+        return None
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        raise SettingsInvalid("TLS takes both --tls-cert-file and --tls-key-file, or neither")
+    if settings.hub_dir is not None:
+        raise SettingsInvalid(
+            "--hub-dir is asked over the registry's own port, which with TLS would have to trust its own certificate: "
+            "run `floxbridge hub serve` beside it and give --floxhub-git-url"
+        )
+
+    def told(problem: str | None) -> None:
+        if problem is None:
+            log.event("tls_reloaded")
+        else:
+            log.event("tls_unusable", message=problem)
+
+    return TlsFiles(settings.tls_cert_file, settings.tls_key_file, told=told)
+
+
+@contextlib.asynccontextmanager
+async def _following(tls: TlsFiles | None) -> AsyncIterator[None]:
+    task = None if tls is None else asyncio.create_task(tls.follow(), name="tls")
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _allow_many_files() -> None:
+    """Every connection is one, and the usual limit of a shell or a service is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -45,6 +143,9 @@ def _listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Linux hands these on to every connection that is taken.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
         listening.bind((host, port))
         listening.listen(_BACKLOG)
     except OSError as error:
@@ -53,8 +154,8 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _url_of(listening: socket.socket) -> str:
+def _url_of(listening: socket.socket, scheme: str) -> str:
     """Where this process can ask itself: an address that stands for all of them is reached by the loopback."""
     host, port = listening.getsockname()[:2]
     loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{loopback}]:{port}" if ":" in loopback else f"http://{loopback}:{port}"
+    return f"{scheme}://[{loopback}]:{port}" if ":" in loopback else f"{scheme}://{loopback}:{port}"

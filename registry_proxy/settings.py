@@ -95,3 +95,10 @@ class Settings:
     cache_timeout_s: float = setting(30.0, seconds, "how long a binary cache may be silent")
     max_questions: int = setting(32, count, "narinfo requests under way at once")
     access_log: bool = setting(True, flag, "log a line a request")
+    tls_cert_file: Path | None = setting(
+        None, _path, "serve HTTPS with this certificate chain (PEM); re-read on change"
+    )
+    tls_key_file: Path | None = setting(None, _path, "the certificate's private key (PEM); re-read on change")
+    idle_timeout_s: float = setting(75.0, seconds, "how long a connection may be open without a whole request")
+    drain_grace_s: float = setting(5.0, seconds, "how long, once told to stop, only /readyz says no")
+    drain_timeout_s: float = setting(30.0, seconds, "how long answers under way may then still take")

@@ -1,10 +1,13 @@
 """`/healthz`: the process is up. `/readyz`: a real lookup works."""
 
+import asyncio
+
 import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from registry_proxy.content.store import ContentStore
+from registry_proxy.errors import Draining
 from registry_proxy.images.empty_image import empty_layer
 
 
@@ -13,14 +16,17 @@ async def healthz(request: Request) -> Response:
 
 
 class Readyz:
-    """Ready when the content store keeps and finds the layer of every image. Raises StorageFailed otherwise.
+    """Ready when the content store keeps and finds the layer of every image. Raises StorageFailed otherwise, and
+    Draining once it is about to stop.
 
     FloxHub is not asked: a registry that only has last known answers is better than none.
     """
 
-    def __init__(self, store: ContentStore) -> None:
-        self._store = store
+    def __init__(self, store: ContentStore, stopping: asyncio.Event) -> None:
+        self._store, self._stopping = store, stopping
 
     async def __call__(self, request: Request) -> Response:
+        if self._stopping.is_set():
+            raise Draining("this registry is about to stop: ask another replica")
         await anyio.to_thread.run_sync(self._store.keep, empty_layer().data)
         return PlainTextResponse("ready\n")

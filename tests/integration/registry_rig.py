@@ -51,7 +51,8 @@ def running_registry(settings: Settings) -> Iterator[httpx2.Client]:
     """A client of a registry that runs in a thread of its own, with an event loop of its own."""
     stream = _Events()
     loop = asyncio.new_event_loop()
-    task = loop.create_task(serve(replace(settings, listen=("127.0.0.1", 0)), Log(stream)))  # type: ignore[arg-type]
+    own = replace(settings, listen=("127.0.0.1", 0))
+    task = loop.create_task(serve(own, Log(stream), asyncio.Event()))  # type: ignore[arg-type]
 
     def run() -> None:
         try:

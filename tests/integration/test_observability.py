@@ -62,7 +62,7 @@ class Scraped:
 def registry_process(world: World, *flags: str) -> Iterator[tuple[httpx2.Client, Program]]:
     """`floxbridge serve` as an operator runs it; its log is stderr."""
     command = [str(FLOXBRIDGE), "serve", "--listen", "127.0.0.1:0", "--state-dir", str(world.root / "state")]
-    command += ["--trusted-key", str(world.cache.public_key), *flags]
+    command += ["--drain-grace-s", "0", "--trusted-key", str(world.cache.public_key), *flags]
     if not any(flag.startswith("--nix-cache") for flag in flags):
         command += ["--nix-cache", world.cache.url]
     if not any(flag.startswith("--floxhub") for flag in flags):

@@ -1,0 +1,97 @@
+"""A client's connection: what uvicorn leaves open, closed.
+
+Belongs here: bounds on what a client may send before its request is complete, and on how long it may owe us one; how a
+request that is no HTTP is answered. uvicorn by itself waits for ever for a first request, takes a head of any size, and
+writes its complaint into the middle of an answer that is under way.
+"""
+
+import asyncio
+import json
+from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Request line and headers together."""
+
+
+class _HeadTooLarge(Exception):
+    """Raised into the parser, which then gives up."""
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's, with bounds. A client that owes a request, or the rest of its head, has uvicorn's `timeout_keep_alive`
+    for it: from the connection, or from the end of the answer before."""
+
+    _owed_since = 0.0
+    _in_head = False
+    _began = False
+    _head_bytes = 0
+    _refusal = HTTPStatus.BAD_REQUEST
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._owed_since = self.loop.time()
+        self._bound()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def data_received(self, data: bytes) -> None:
+        self._began = False
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes = 0 if self._began else self._head_bytes + len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+                self.send_400_response("")
+        self._bound()
+
+    def on_message_begin(self) -> None:
+        self._in_head = self._began = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
+            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise _HeadTooLarge
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        self._owed_since = self.loop.time()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """In place of uvicorn's text, the errors that clients of a registry read."""
+        if self._is_answering:
+            self.transport.abort()  # whatever is written now would pass for the answer's body
+            return
+        body = json.dumps({"errors": [{"code": "BAD_REQUEST", "message": _SENTENCES[self._refusal]}]}).encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        lines = [STATUS_LINE[self._refusal], *(b"%s: %s\r\n" % header for header in headers), b"\r\n"]
+        self.transport.write(b"".join([*lines, body]))
+        self.transport.close()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _bound(self) -> None:
+        """Data, however little, takes uvicorn's timer away."""
+        if self.timeout_keep_alive_task is None and not self._is_answering and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_at(
+                self._owed_since + self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+
+_SENTENCES = {
+    HTTPStatus.BAD_REQUEST: "this is no HTTP request",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"the request's line and headers have more than {MAX_HEAD_BYTES} bytes",
+}
