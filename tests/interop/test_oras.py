@@ -57,7 +57,7 @@ def test_pulls_each_as_a_file(echoip: EchoIp, artifact_type: str, name: str, tmp
     assert (tmp_path / name).read_text().startswith("{")
 
 
-def test_copies_the_image_with_all_that_refers_to_it_and_the_closure_of_its_platform(echoip: EchoIp, tmp_path: Path) -> None:
+def test_copies_the_image_with_all_that_refers_to_it_and_its_closure(echoip: EchoIp, tmp_path: Path) -> None:
     image = f"{echoip.host}/flox/empty/{ENVIRONMENT}:live"
     layout = tmp_path / "layout"
     oras("copy", "--recursive", "--from-plain-http", image, "--to-oci-layout", f"{layout}:live")
