@@ -19,6 +19,7 @@ from shim_hooks.registry_client import FetchedClosure
 from shim_hooks.registry_environment import RegistryEnvironment
 from shim_hooks.store.closures import ClosureRecord
 from shim_hooks.store.node_store import NodeStore
+from shim_hooks.store.pins import Pin
 from shim_hooks.threads import in_thread
 
 
@@ -27,7 +28,7 @@ class ClosureSource(Protocol):
 
 
 class ClosureFetch:
-    """`run` once. `fetched_bytes` and `progress` can be looked at meanwhile and after.
+    """`run` once. `fetched_bytes` and `progress` can be looked at meanwhile and after. `pin` gets all of its paths.
 
     Raises Refused for a lockfile that cannot be run here, ContentRejected for what cannot be believed, and what the
     registry and the disk raise.
@@ -42,8 +43,9 @@ class ClosureFetch:
         paths: PathFetches,
         store: NodeStore,
         trusted: TrustedKeys,
+        pin: Pin,
     ) -> None:
-        self._found, self._system = found, system
+        self._found, self._system, self._pin = found, system, pin
         self._registry, self._paths, self._store, self._trusted = registry, paths, store, trusted
         self._started: list[PathFetch] = []
         self._wanted: list[PathFetch] = []
@@ -74,7 +76,7 @@ class ClosureFetch:
             self._wanted.append(fetch)
         # The first failure is told at once. The others go on: what they fetch is there for the next try.
         await asyncio.gather(*(asyncio.shield(fetch.task) for fetch in self._wanted))
-        await in_thread(lambda: self._store.closures.keep(record))
+        await in_thread(lambda: self._store.closures.keep(record, origin=self._found))
         return record
 
     def _judge(self, fetched: FetchedClosure) -> ClosureRecord:
@@ -112,6 +114,7 @@ class ClosureFetch:
             raise ContentRejected(f"{self._found}: {problem}") from problem
 
     def _missing(self, document: ClosureDocument) -> list[ClosurePath]:
+        self._pin.add(path.store_path for path in document.paths)
         return [path for path in document.paths if not self._store.has(path.store_path)]
 
 

@@ -6,6 +6,8 @@ not: fetching (`closure_fetch.py`), linking (`link.py`), keeping (`store/`).
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +27,7 @@ from shim_hooks.log import Log
 from shim_hooks.registry_environment import RegistryEnvironment
 from shim_hooks.store.closures import ClosureRecord
 from shim_hooks.store.node_store import NodeStore
+from shim_hooks.store.pins import Pin
 from shim_hooks.threads import in_thread
 
 _SHARE = 0.95
@@ -73,51 +76,74 @@ class _Ready:
 
 
 class _Flight:
-    """One environment on its way, for all who wait for it. It belongs to none of them."""
+    """One environment on its way, for all who wait for it. It belongs to none of them.
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    `pin` keeps its paths until the last of its `users` has left: the task itself, and all who hold what it brought.
+    """
+
+    def __init__(self, what: str, pin: Pin) -> None:
+        self.what, self.pin = what, pin
         self.fetch: ClosureFetch | None = None
         self.task: asyncio.Task[_Ready]
+        self.users = 1
+
+    def leave(self) -> None:
+        self.users -= 1
+        if not self.users:
+            self.pin.release()  # removing one small file takes less than a thread would
 
 
 _Key = tuple[EnvironmentName, Digest, Mode]
 
 
 class Realiser:
-    """One for the node; `aclose` it before the registry's client and the store. Raises NodeError."""
+    """One for the node; `aclose` it before the registry's client and the store. Raises NodeError.
 
-    def __init__(self, registry: Registry, store: NodeStore, *, system: System, trusted: TrustedKeys, log: Log) -> None:
-        self._registry, self._store = registry, store
+    `landed` is called when something was brought or could not be: the store has grown, or the disk is full.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: NodeStore,
+        *,
+        system: System,
+        trusted: TrustedKeys,
+        log: Log,
+        landed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._registry, self._store, self._tell_landed = registry, store, landed
         self._system, self._trusted, self._log = system, trusted, log
         self._paths = PathFetches(registry, store)
         self._flights: dict[_Key, _Flight] = {}
 
     async def realise(self, wanted: Wanted, *, deadline_s: float) -> Realised:
-        """Without asking anyone if the image named the lockfile and its closure is here.
+        """As `holding`, for who needs no promise that it stays."""
+        async with self.holding(wanted, deadline_s=deadline_s) as realised:
+            return realised
 
-        When the deadline passes, fetching goes on, and the error says how far it is.
+    @asynccontextmanager
+    async def holding(self, wanted: Wanted, *, deadline_s: float) -> AsyncIterator[Realised]:
+        """What was wanted, and within the context nothing of it is taken away: take a lease there.
+
+        Without asking anyone if the image named the lockfile and its closure is here. When the deadline passes,
+        fetching goes on, and the error says how far it is.
         """
         deadline = time.monotonic() + deadline_s * _SHARE
-        record, found = None, None
-        if wanted.generation is not None and wanted.lockfile is not None:
-            generation, lockfile = wanted.generation, wanted.lockfile
-            record = await in_thread(lambda: self._complete(lockfile))
-            if record is None and (wanted.environment, lockfile, wanted.mode) not in self._flights:
-                found = await self._resolve(wanted, deadline)
-        else:
-            found = await self._resolve_or_recall(wanted, deadline)
-            generation, lockfile = found.generation, found.lockfile
-        ready = await self._wait(self._join((wanted.environment, lockfile, wanted.mode), record, found), deadline)
-        return Realised(
-            environment=wanted.environment,
-            generation=generation,
-            lockfile=ready.record.lockfile,
-            env_path=ready.env_path,
-            store_dir=self._store.store_dir,
-            fetched_bytes=ready.fetched_bytes,
-            paths=(*(path.store_path for path in ready.record.document.paths), ready.env_path),
-        )
+        flight, generation = await self._board(wanted, deadline)
+        try:
+            ready = await self._wait(flight, deadline)
+            yield Realised(
+                environment=wanted.environment,
+                generation=generation,
+                lockfile=ready.record.lockfile,
+                env_path=ready.env_path,
+                store_dir=self._store.store_dir,
+                fetched_bytes=ready.fetched_bytes,
+                paths=(*(path.store_path for path in ready.record.document.paths), ready.env_path),
+            )
+        finally:
+            flight.leave()
 
     async def aclose(self) -> None:
         """Cancels what is under way, and returns when it has ended. Whoever waits is told so."""
@@ -127,6 +153,24 @@ class Realiser:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._paths.aclose()
 
+    async def _board(self, wanted: Wanted, deadline: float) -> tuple[_Flight, int]:
+        """The flight for what is wanted, with the caller as a user of it, and the generation that it brings."""
+        pin = self._store.pin()
+        try:
+            record, found = None, None
+            if wanted.generation is not None and wanted.lockfile is not None:
+                generation, lockfile = wanted.generation, wanted.lockfile
+                record = await in_thread(lambda: self._complete(lockfile, pin))
+                if record is None and (wanted.environment, lockfile, wanted.mode) not in self._flights:
+                    found = await self._resolve(wanted, deadline)
+            else:
+                found = await self._resolve_or_recall(wanted, deadline)
+                generation, lockfile = found.generation, found.lockfile
+        except BaseException:
+            pin.release()
+            raise
+        return self._join((wanted.environment, lockfile, wanted.mode), record, found, pin), generation
+
     async def _resolve_or_recall(self, wanted: Wanted, deadline: float) -> RegistryEnvironment:
         """What the registry says, else what it said last, if that is complete here."""
         try:
@@ -135,7 +179,7 @@ class Realiser:
             known = await in_thread(lambda: self._store.known_generations.recall(wanted.ref))
             if known is None:
                 raise
-            if await in_thread(lambda: self._complete(known.lockfile)) is None:
+            if await in_thread(lambda: self._is_complete(known.lockfile)) is False:
                 raise RegistryUnavailable(
                     f"{away}. When it last answered, {wanted.ref} was generation {known.generation}, "
                     "which is not complete on this node"
@@ -158,21 +202,30 @@ class Realiser:
         await in_thread(lambda: self._store.known_generations.remember(wanted.ref, found))
         return found
 
-    def _complete(self, lockfile: Digest) -> ClosureRecord | None:
-        """The closure of a lockfile, if every path of it is here. Blocks."""
+    def _complete(self, lockfile: Digest, pin: Pin) -> ClosureRecord | None:
+        """The closure of a lockfile, if every path of it is here; from then on it stays here. Blocks."""
         record = self._store.closures.find(lockfile, self._system)
-        if record is None or self._store.missing(path.store_path for path in record.document.paths):
+        if record is None:
             return None
-        return record
+        paths = [path.store_path for path in record.document.paths]
+        pin.add(paths)
+        return None if self._store.missing(paths) else record
 
-    def _join(self, key: _Key, record: ClosureRecord | None, found: RegistryEnvironment | None) -> _Flight:
-        """The flight for `key`, under way already or begun now."""
+    def _is_complete(self, lockfile: Digest) -> bool:
+        record = self._store.closures.find(lockfile, self._system)
+        return record is not None and not self._store.missing(path.store_path for path in record.document.paths)
+
+    def _join(self, key: _Key, record: ClosureRecord | None, found: RegistryEnvironment | None, pin: Pin) -> _Flight:
+        """The flight for `key`, under way already or begun now; `pin` is its own then, and released if it is not."""
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(f"environment {key[0]}")
+            flight = self._flights[key] = _Flight(f"environment {key[0]}", pin)
             work = self._bring(flight, key, record, found)
             flight.task = asyncio.create_task(work, name=f"realise {key[0]} {key[1]}")
-            flight.task.add_done_callback(lambda task: self._landed(key, task))
+            flight.task.add_done_callback(lambda task: self._landed(key, flight, task))
+        else:
+            pin.release()
+        flight.users += 1
         return flight
 
     async def _wait(self, flight: _Flight, deadline: float) -> _Ready:
@@ -192,7 +245,7 @@ class Realiser:
     ) -> _Ready:
         began = time.monotonic()
         environment, lockfile, mode = key
-        record = record or await in_thread(lambda: self._complete(lockfile))
+        record = record or await in_thread(lambda: self._complete(lockfile, flight.pin))
         if record is None:
             assert found is not None, "who has no closure has asked for it"
             flight.fetch = ClosureFetch(
@@ -202,12 +255,11 @@ class Realiser:
                 paths=self._paths,
                 store=self._store,
                 trusted=self._trusted,
+                pin=flight.pin,
             )
             record = await flight.fetch.run()
         complete = record
-        env_path, is_new = await in_thread(
-            lambda: ensure_environment(self._store, environment, complete, self._system, mode)
-        )
+        env_path, is_new = await in_thread(lambda: self._link(environment, complete, mode, flight.pin))
         fetched_bytes = 0 if flight.fetch is None else flight.fetch.fetched_bytes
         if is_new or flight.fetch is not None:
             self._log.event(
@@ -222,10 +274,24 @@ class Realiser:
             )
         return _Ready(complete, env_path, fetched_bytes)
 
-    def _landed(self, key: _Key, task: asyncio.Task[_Ready]) -> None:
+    def _link(
+        self, environment: EnvironmentName, record: ClosureRecord, mode: Mode, pin: Pin
+    ) -> tuple[StorePath, bool]:
+        """The linked environment, pinned, and whether it is new. Its use is noted. Blocks."""
+        self._store.closures.use(record)
+        while True:
+            env_path, is_new = ensure_environment(self._store, environment, record, self._system, mode)
+            pin.add([env_path])
+            if self._store.has(env_path):  # else it was taken away just before the pin
+                return env_path, is_new
+
+    def _landed(self, key: _Key, flight: _Flight, task: asyncio.Task[_Ready]) -> None:
         """Whoever waited may have gone, so a failure is told to the log, too."""
         del self._flights[key]
+        flight.leave()
         problem = None if task.cancelled() else task.exception()
+        if problem is not None or flight.fetch is not None:
+            self._tell_landed()
         if problem is not None:
             kind = type(problem).__name__
             self._log.event(

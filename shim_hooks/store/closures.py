@@ -4,6 +4,7 @@ Belongs here: keeping lockfile and closure document together. Does not: whether 
 (`NodeStore.missing`); a record is only what to look for.
 """
 
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from flox_formats.digest import Digest
 from flox_formats.errors import FormatError
 from flox_formats.lockfile import Lockfile
 from flox_formats.system import System
+from shim_hooks.registry_environment import RegistryEnvironment
 from shim_hooks.store.disk import disk_errors, write_whole
 
+LOCKFILE, DOCUMENT, ORIGIN = ".lock", ".json", ".origin"
 _MAX_PARSED = 32
 
 
@@ -26,7 +29,10 @@ class ClosureRecord:
 
 
 class ClosureRecords:
-    """From any thread. `<lockfile hex>.lock` and `<lockfile hex>-<system>.json` in `folder`. All modes share them."""
+    """From any thread. `<lockfile hex>.lock` and `<lockfile hex>-<system>.json` in `folder`. All modes share them.
+
+    When a container last used it is the time at which the document was changed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -43,12 +49,24 @@ class ClosureRecords:
             self._note(record)
         return record
 
-    def keep(self, record: ClosureRecord) -> None:
-        """For a closure whose paths are all in the store."""
+    def keep(self, record: ClosureRecord, *, origin: RegistryEnvironment | None = None) -> None:
+        """For a closure whose paths are all in the store. `origin` is where it could be fetched again."""
         lock, closure = self._files(record.lockfile.digest, record.document.system)
+        if origin is not None:
+            write_whole(closure.with_suffix(ORIGIN), origin.to_bytes())
         write_whole(lock, record.lockfile.data)
         write_whole(closure, record.document.to_bytes())
         self._note(record)
+
+    def use(self, record: ClosureRecord) -> None:
+        """Notes that it is used now: of those that nobody uses, the collection takes the one used least recently."""
+        _, closure = self._files(record.lockfile.digest, record.document.system)
+        try:
+            os.utime(closure)
+        except FileNotFoundError:
+            self.keep(record)  # it was taken away from the disk while all of its paths were still there
+        except OSError:
+            return  # a worse choice, later, is no reason to start no container now
 
     def _note(self, record: ClosureRecord) -> None:
         """Parsing costs more than a container's start has room for, so the last few are kept."""
@@ -75,4 +93,4 @@ class ClosureRecords:
         return record if record.document.system == system else None
 
     def _files(self, lockfile: Digest, system: System) -> tuple[Path, Path]:
-        return self._folder / f"{lockfile.hex}.lock", self._folder / f"{lockfile.hex}-{system}.json"
+        return self._folder / f"{lockfile.hex}{LOCKFILE}", self._folder / f"{lockfile.hex}-{system}{DOCUMENT}"

@@ -15,7 +15,9 @@ from shim_hooks.store.closures import ClosureRecords
 from shim_hooks.store.disk import disk_errors
 from shim_hooks.store.group_sync import GroupSync, sync_file_system
 from shim_hooks.store.known_generations import KnownGenerations
+from shim_hooks.store.pins import Pin, pinned
 from shim_hooks.store.staging import Staging
+from shim_hooks.store.store_lock import StoreLock
 from shim_hooks.store.store_tree import StoreTree
 
 _THERE_ALREADY = {errno.EEXIST, errno.ENOTEMPTY}
@@ -39,6 +41,7 @@ class NodeStore:
         self.tree = StoreTree(self.store_dir)
         self.closures = ClosureRecords(root / "closures")
         self.known_generations = KnownGenerations(root / "closures" / "known")
+        self.lock = StoreLock(root)
         self._staging = Staging(root / "staging")
         self._sync = GroupSync(lambda: sync_file_system(self.store_dir))
 
@@ -73,6 +76,14 @@ class NodeStore:
                 staged.chmod(0o755)
                 self._move(staged, path)
                 self.path_of(path).chmod(0o555)
+
+    def pin(self) -> Pin:
+        """For what must not be taken away although no container has a lease on it yet. Release it."""
+        return Pin(self._staging.own, self.lock)
+
+    def pinned(self) -> frozenset[str]:
+        """Base names. For who holds `lock` alone."""
+        return pinned(self.root / "staging")
 
     def close(self) -> None:
         self._staging.close()

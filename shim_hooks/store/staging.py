@@ -15,20 +15,20 @@ from shim_hooks.store.disk import disk_errors, remove_tree
 
 
 class Staging:
-    """Sweeps what the dead have left, then holds a place of its own until `close`. Raises StoreFailed."""
+    """Sweeps what the dead have left, then holds a place of its own, `own`, until `close`. Raises StoreFailed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         with disk_errors("preparing the staging area", folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._sweep()
-            self._own, self._lock = self._new_place()
+            self.sweep()
+            self.own, self._lock = self._new_place()
 
     @contextmanager
     def place(self) -> Iterator[Path]:
         """An empty directory, removed afterwards with what is left in it."""
         with disk_errors("making room in the staging area", self._folder):
-            place = Path(tempfile.mkdtemp(dir=self._own))
+            place = Path(tempfile.mkdtemp(dir=self.own))
         try:
             yield place
         finally:
@@ -38,11 +38,12 @@ class Staging:
     def close(self) -> None:
         """After this nothing may use it. What is left in it goes."""
         if self._lock >= 0:
-            remove_tree(self._own)
+            remove_tree(self.own)
             os.close(self._lock)
             self._lock = -1
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """Removes what the dead have left."""
         for left in self._folder.iterdir():
             try:
                 lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -3,7 +3,8 @@
 import asyncio
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from flox_formats.environment import EnvironmentName
 from flox_formats.lockfile import Lockfile
 from flox_formats.store_path import StorePath
 from shim_hooks.agent import Agent
+from shim_hooks.environment.activation_files import activation_files
 from shim_hooks.environment.realise import Realised, Wanted
 from shim_hooks.errors import RegistryRefused
 from shim_hooks.log import Log
@@ -48,12 +50,17 @@ class Environments:
         path = store_path(f"environment-{environment.name}-{len(generations) + 1}")
         root = self.store_dir / path.base_name
         (root / "bin").mkdir(parents=True)
-        for name, content in (files or {}).items():
+        scripts = activation_files(environment, lock)
+        for name, content in {**scripts, **{name: text.encode() for name, text in (files or {}).items()}}.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(content)
+            (root / name).write_bytes(content)
             (root / name).chmod(0o755)
         generations.append((lock, path))
         return path
+
+    @asynccontextmanager
+    async def holding(self, wanted: Wanted, *, deadline_s: float) -> AsyncIterator[Realised]:
+        yield await self.realise(wanted, deadline_s=deadline_s)
 
     async def realise(self, wanted: Wanted, *, deadline_s: float) -> Realised:
         if self.held is not None:
