@@ -3,7 +3,6 @@
 Both serve the same file: the NAR of one large package.
 """
 
-import hashlib
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from statistics import median
 import httpx2
 
 from bench.benchmark import Benchmark, BenchmarkFailed, Stage
+from bench.binary_cache import BinaryCache
 from bench.downloads import download
 from bench.figure import Figure, Limit, TimesThePeer, Unit
 from bench.memory_use import resident_peak_bytes
@@ -19,11 +19,7 @@ from bench.our_registry import ENVIRONMENT, OurRegistry, Upstream, push, running
 from bench.peer_registry import running_peer_registry
 from bench.rounds import in_turn, scaled
 from flox_formats.closure import ARTIFACT_TYPE
-from flox_formats.digest import Digest
-from flox_formats.nar import dump
-from flox_formats.narinfo import Compression, NarInfo, path_fingerprint
-from flox_formats.signature import PublicKey, SecretKey
-from flox_formats.store_path import StorePath
+from flox_formats.narinfo import Compression, NarInfo
 from floxbridge_demo.installation import Hub
 from floxbridge_demo.program import Program
 
@@ -34,69 +30,42 @@ _CLIENTS = 50
 _TIMEOUT_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class _LargePackage:
-    """A binary cache of one path, whose NAR lies in it as it is: it could not be made smaller."""
-
-    folder: Path
-    key: PublicKey
-    path: StorePath
-    nar: Path
-    digest: Digest
-    size: int
-
-    @classmethod
-    def make(cls, folder: Path, size: int) -> "_LargePackage":
-        (folder / "nar").mkdir(parents=True)
-        contents, nar, hasher = folder / "contents", folder / "nar" / "large.nar", hashlib.sha256()
-        draw = random.Random(size)
-        with contents.open("wb") as output:
-            for _ in range(0, size, _PIECE_BYTES):
-                output.write(draw.randbytes(_PIECE_BYTES))
-        with nar.open("wb") as output:
-            for piece in dump(contents):
-                output.write(piece)
-                hasher.update(piece)
-        contents.unlink()
-        key, path, digest = SecretKey.generate("bench-1"), StorePath("1" * 32, "large-1.0"), Digest(hasher.hexdigest())
-        nar_size = nar.stat().st_size
-        info = NarInfo(
-            store_path=path,
-            url="nar/large.nar",
-            compression=Compression.NONE,
-            file_hash=digest,
-            file_size=nar_size,
-            nar_hash=digest,
-            nar_size=nar_size,
-            signatures=(key.sign(path_fingerprint(path, digest, nar_size, ())),),
-        )
-        (folder / f"{path.hash}.narinfo").write_bytes(info.to_bytes())
-        (folder / "nix-cache-info").write_text("StoreDir: /nix/store\n")
-        return cls(folder, key.public, path, nar, digest, nar_size)
-
-
 def _measure(stage: Stage) -> list[Figure]:
     workplace = stage.workplace
-    package = _LargePackage.make(workplace.path("large"), scaled(_BLOB_BYTES, stage.scale, at_least=_PIECE_BYTES))
+    cache = BinaryCache.make(workplace.path("cache"))
+    package = _large_package(cache, workplace.path("large"), scaled(_BLOB_BYTES, stage.scale, at_least=_PIECE_BYTES))
+    nar, size = cache.folder / package.url, package.nar_size
     hub = Hub(workplace)
-    push(hub, workplace.path("pushed"), [package.path])
-    upstream = Upstream(hub, package.folder.as_uri(), package.key)
+    push(hub, workplace.path("pushed"), [package.store_path])
+    upstream = Upstream(hub, cache.url, cache.public_key)
     with running_our_registry(workplace, upstream) as ours, running_peer_registry(workplace) as peer:
         _make_known(ours)
-        our_url = f"{ours.repository()}/blobs/{package.digest}"
-        peer_url = f"{peer.url}/v2/{ENVIRONMENT}/blobs/{peer.push_file(ENVIRONMENT, package.nar)}"
+        our_url = f"{ours.repository()}/blobs/{package.file_hash}"
+        peer_url = f"{peer.url}/v2/{ENVIRONMENT}/blobs/{peer.push_file(ENVIRONMENT, nar)}"
         us, them = in_turn(
             scaled(_ROUNDS, stage.scale),
-            lambda: package.size / download(our_url, size=package.size),
-            lambda: package.size / download(peer_url, size=package.size),
+            lambda: size / download(our_url, size=size),
+            lambda: size / download(peer_url, size=size),
         )
-        many, theirs = _many(ours.program, our_url, package.size), _many(peer.program, peer_url, package.size)
+        many, theirs = _many(ours.program, our_url, size), _many(peer.program, peer_url, size)
     at_once = f"{_CLIENTS} streams"
     return [
         Figure("one stream", Unit.BYTES_PER_SECOND, median(us), median(them), TimesThePeer(1)),
         Figure(f"{at_once}, in all", Unit.BYTES_PER_SECOND, many.per_s, theirs.per_s),
         Figure(f"{at_once}, resident at most", Unit.BYTES, many.resident, theirs.resident, Limit(200_000_000)),
     ]
+
+
+def _large_package(cache: BinaryCache, scratch: Path, size: int) -> NarInfo:
+    """A path whose NAR lies in the cache as it is: it could not be made smaller."""
+    draw = random.Random(size)
+    with scratch.open("wb") as output:
+        for _ in range(0, size, _PIECE_BYTES):
+            output.write(draw.randbytes(_PIECE_BYTES))
+    try:
+        return cache.add("large-1.0", scratch, compression=Compression.NONE)
+    finally:
+        scratch.unlink()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A made-up closure in a real binary cache: as many paths, bytes and files as an environment of that size has.
 
-Belongs here: the shape and the bytes, the same on every machine for the same seed. The cache's files are the demo's
-`nix_cache.py`'s.
+Belongs here: the shape and the bytes, the same on every machine for the same seed. The cache's files are
+`binary_cache.py`'s.
 """
 
 import math
@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.binary_cache import BinaryCache
 from flox_formats.store_path import StorePath
-from floxbridge_demo.nix_cache import NixCache
 
 _SEED = 20261122
 _THREADS = 2  # compression lets go of the interpreter's lock
@@ -42,7 +42,7 @@ class Shape:
 class Closure:
     """A cache with one closure. `roots` are what an environment installs; `trees` has each path as a folder."""
 
-    cache: NixCache
+    cache: BinaryCache
     paths: tuple[StorePath, ...]
     roots: tuple[StorePath, ...]
     trees: Path
@@ -56,13 +56,13 @@ def make_closure(folder: Path, shape: Shape) -> Closure:
     """Writes and signs it; two seconds for ten megabytes, or so. `folder` is made."""
     draw = random.Random(_SEED)
     filling = Filling.make(draw)
-    cache, trees = NixCache.make(folder / "cache"), folder / "trees"
+    cache, trees = BinaryCache.make(folder / "cache"), folder / "trees"
     weights = [draw.lognormvariate(0, _PATH_SPREAD) for _ in range(shape.paths)]
     references = _references(draw, shape.paths)
     added: list[Future[StorePath]] = []
 
     def add(name: str, tree: Path, to: Sequence[int]) -> StorePath:
-        return cache.add(name, tree, [added[number].result() for number in to])
+        return cache.add(name, tree, [added[number].result() for number in to]).store_path
 
     with ThreadPoolExecutor(_THREADS) as pool:  # first come, first served: what a path refers to is always before it
         for number, weight in enumerate(weights):
@@ -76,7 +76,7 @@ def make_closure(folder: Path, shape: Shape) -> Closure:
 def add_package(closure: Closure, name: str, size: int) -> StorePath:
     """One more path, that refers to the oldest one."""
     closure.filling.write_tree(random.Random(name), closure.trees / name, size)
-    return closure.cache.add(name, closure.trees / name, closure.paths[:1])
+    return closure.cache.add(name, closure.trees / name, closure.paths[:1]).store_path
 
 
 def _references(draw: random.Random, paths: int) -> list[list[int]]:

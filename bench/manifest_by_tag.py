@@ -4,6 +4,7 @@ Both serve the same bytes, to the same wrk, and only one of them is under load a
 """
 
 from bench.benchmark import Benchmark, Stage
+from bench.binary_cache import BinaryCache
 from bench.figure import Figure, Limit, TimesThePeer, Unit
 from bench.load import Load, load
 from bench.our_registry import ENVIRONMENT, Upstream, push, running_our_registry
@@ -11,7 +12,6 @@ from bench.peer_registry import ACCEPT, running_peer_registry
 from bench.rounds import in_turn, median_of, scaled
 from flox_formats.store_path import StorePath
 from floxbridge_demo.installation import Hub
-from floxbridge_demo.nix_cache import NixCache
 
 _CONNECTIONS = 32
 _ROUNDS = 5
@@ -20,7 +20,7 @@ _ROUND_S = 2
 
 def _measure(stage: Stage) -> list[Figure]:
     workplace = stage.workplace
-    cache = NixCache.make(workplace.path("cache"))
+    cache = BinaryCache.make(workplace.path("cache"))
     hub = Hub(workplace)
     push(hub, workplace.path("pushed"), [StorePath("0" * 32, "web-1.0")])
     with (

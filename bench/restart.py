@@ -45,7 +45,7 @@ class _Environment:
         (tree / "bin" / "busybox").chmod(0o755)
         (tree / "bin" / "true").symlink_to("busybox")
         self.busybox_tree = tree
-        self._busybox = closure.cache.add("busybox-1.0", tree)
+        self._busybox = closure.cache.add("busybox-1.0", tree).store_path
         self.generation = 0
 
     def push_next(self) -> StorePath:
