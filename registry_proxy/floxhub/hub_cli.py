@@ -21,8 +21,10 @@ from flox_formats import lockfile
 from flox_formats.environment import MAX_GENERATION, EnvironmentName, EnvironmentRefInvalid
 from flox_formats.history import Change
 from registry_proxy.floxhub import local
+from registry_proxy.floxhub.hub_tokens import HubTokens, HubTokensInvalid
 from registry_proxy.floxhub.local_repository import HubError
 from registry_proxy.floxhub.local_server import serve_hub_app
+from registry_proxy.floxhub.privacy import Visibility
 
 _SHUTDOWN_S = 5
 
@@ -38,10 +40,15 @@ def add_hub_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     push.add_argument("environment", type=_environment, metavar="OWNER/NAME")
     push.add_argument("--lock", type=Path, required=True, metavar="FILE", help="the environment's manifest.lock")
     push.add_argument("--manifest", type=Path, metavar="FILE", help="its manifest.toml, which Flox needs to edit it")
+    push.add_argument("--private", action="store_true", help="show it to tokens with the right only, from now on")
 
     switch = _add(below, "switch", "make another generation the live one")
     switch.add_argument("environment", type=_environment, metavar="OWNER/NAME")
     switch.add_argument("generation", type=_generation, metavar="N")
+
+    visibility = _add(below, "visibility", "make an environment private or public")
+    visibility.add_argument("environment", type=_environment, metavar="OWNER/NAME")
+    visibility.add_argument("visibility", choices=[str(one) for one in Visibility])
 
     listing = _add(below, "list", "what the hub holds")
     listing.add_argument("--json", action="store_true", help="for a script")
@@ -54,7 +61,14 @@ def add_hub_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPars
         metavar="HOST:PORT",
         help="default 127.0.0.1:8070; port 0: any",
     )
-    serve.add_argument("--allow-push", action="store_true", help="let anyone who can reach it push with git or flox")
+    serve.add_argument("--allow-push", action="store_true", help="let who can reach it push with git or flox")
+    serve.add_argument(
+        "--tokens",
+        type=Path,
+        metavar="FILE",
+        help="who sees what is private; a line each: TOKEN HANDLE [OWNER/NAME | OWNER/*]... [expires=TIME]. "
+        "Read again when it changes. Without it, nobody does",
+    )
 
 
 def run_hub(arguments: argparse.Namespace) -> int:
@@ -70,14 +84,21 @@ def run_hub(arguments: argparse.Namespace) -> int:
                     arguments.root, arguments.environment, arguments.generation, change=_change(arguments)
                 )
                 print(f"{arguments.environment}: generation {number} is live")
+            case "visibility":
+                local.set_visibility(arguments.root, arguments.environment, Visibility(arguments.visibility))
+                print(f"{arguments.environment}: {arguments.visibility}")
             case "list":
                 _list(arguments.root, as_json=arguments.json)
             case _:
                 _serve(arguments)
-    except HubError as problem:
-        print(f"floxbridge hub: {problem}", file=sys.stderr)
+    except (HubError, HubTokensInvalid) as problem:
+        _complain(str(problem))
         return 1
     return 0
+
+
+def _complain(sentence: str) -> None:
+    print(f"floxbridge hub: {sentence}", file=sys.stderr, flush=True)
 
 
 def _add(
@@ -91,7 +112,9 @@ def _add(
 def _push(arguments: argparse.Namespace) -> None:
     manifest = None if arguments.manifest is None else _file(arguments.manifest)
     lock = _file(arguments.lock)
-    number = local.push(arguments.root, arguments.environment, manifest, lock, change=_change(arguments))
+    number = local.push(
+        arguments.root, arguments.environment, manifest, lock, change=_change(arguments), private=arguments.private
+    )
     print(f"{arguments.environment}: generation {number} is live")
 
 
@@ -101,21 +124,23 @@ def _list(root: Path, *, as_json: bool) -> None:
         print(json.dumps([_as_json(each) for each in found], indent=2))
         return
     for each in found:
+        private = "  private" if each.visibility is Visibility.PRIVATE else ""
         if each.generations is None:
-            print(f"{each.environment}  {each.problem}")
+            print(f"{each.environment}  {each.problem}{private}")
         else:
             live = each.generations.live
-            print(f"{each.environment}  live {live or 'none'}  of {len(each.generations.generations)}")
+            print(f"{each.environment}  live {live or 'none'}  of {len(each.generations.generations)}{private}")
 
 
 def _as_json(each: local.HubEnvironment) -> dict[str, object]:
+    about = {"environment": str(each.environment), "visibility": str(each.visibility)}
     if each.generations is None:
-        return {"environment": str(each.environment), "problem": each.problem}
+        return {**about, "problem": each.problem}
     generations = [
         {"number": one.number, "parent": one.parent, "created": one.created, "description": one.description}
         for one in each.generations.generations.values()
     ]
-    return {"environment": str(each.environment), "live": each.generations.live, "generations": generations}
+    return {**about, "live": each.generations.live, "generations": generations}
 
 
 def _serve(arguments: argparse.Namespace) -> None:
@@ -124,7 +149,8 @@ def _serve(arguments: argparse.Namespace) -> None:
         raise local.HubRefused(
             f"no hub at {arguments.root}; make one with: floxbridge hub init --root {arguments.root}"
         )
-    app = serve_hub_app(arguments.root, allow_push=arguments.allow_push)
+    tokens = None if arguments.tokens is None else HubTokens(arguments.tokens, problem=_complain)
+    app = serve_hub_app(arguments.root, allow_push=arguments.allow_push, tokens=tokens)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_SHUTDOWN_S
     )

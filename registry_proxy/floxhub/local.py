@@ -1,6 +1,7 @@
 """A FloxHub of one's own: environments in bare git repositories, in FloxHub's layout and commit form.
 
-Belongs here: what a push and a switch mean. Running git is in `local_repository.py`, serving it in `local_server.py`.
+Belongs here: what a push and a switch mean. Running git is in `local_repository.py`, serving it in `local_server.py`,
+who sees what in `privacy.py` and `hub_tokens.py`.
 Source: FH §1.7, §3, §4. A real `flox` and this project's resolver read what is written here, and the other way round.
 """
 
@@ -16,6 +17,7 @@ from flox_formats.generations import Generations, GenerationsInvalid, SwitchImpo
 from flox_formats.history import Change
 from flox_formats.lockfile import Lockfile
 from registry_proxy.floxhub.local_repository import HubError, HubFailed, HubRepository, NewCommit
+from registry_proxy.floxhub.privacy import Privacy, Visibility
 
 REPOSITORY = "floxmeta"
 DEADLINE_S = 30.0
@@ -33,6 +35,7 @@ class HubEnvironment:
     """One environment of a hub. `problem` says why its `generations` cannot be read."""
 
     environment: EnvironmentName
+    visibility: Visibility
     generations: Generations | None
     problem: str | None
 
@@ -52,12 +55,15 @@ def push(
     lock: bytes | None,
     *,
     change: Change,
+    private: bool = False,
     deadline_s: float = DEADLINE_S,
 ) -> int:
     """Makes a new generation of these two files, live from now on; gives its number.
 
-    The first push makes the environment. Of pushes at the same time each gets a number of its own. A generation
-    without a `lock` is legal and can be run by nobody; one without a `manifest` can be run, and not edited by Flox.
+    The first push makes the environment: `private`, so that it is never shown to the wrong people, or public. A later
+    one leaves that as it is, or makes it `private`. Of pushes at the same time each gets a number of its own. A
+    generation without a `lock` is legal and can be run by nobody; one without a `manifest` can be run, and not edited
+    by Flox.
     """
     files = {name: data for name, data in (("manifest.toml", manifest), ("manifest.lock", lock)) if data is not None}
     _check(manifest, lock)
@@ -71,6 +77,8 @@ def push(
 
     repository = _repository(root, environment, deadline_s)
     repository.create()
+    if private:
+        _show(root, environment, repository, Visibility.PRIVATE)
     return _advance(repository, environment, create, first=_initialise(environment, change))
 
 
@@ -87,25 +95,39 @@ def switch(
     return _advance(repository, environment, go_to, first=None)
 
 
+def set_visibility(
+    root: Path, environment: EnvironmentName, visibility: Visibility, *, deadline_s: float = DEADLINE_S
+) -> None:
+    """Makes an environment private or public, for requests from now on, with all its generations."""
+    repository = _repository(root, environment, deadline_s)
+    if repository.tip(environment.name) is None:
+        raise _unknown(environment)
+    _show(root, environment, repository, visibility)
+
+
 def environments(root: Path, *, deadline_s: float = DEADLINE_S) -> tuple[HubEnvironment, ...]:
     """What the hub holds, by name. Branches and folders that cannot be environments are passed over."""
     found = []
     for folder in sorted(_root(root).glob(f"*/{REPOSITORY}")):
         repository = HubRepository(folder, deadline=time.monotonic() + deadline_s)
+        private = Privacy(folder).private_names()
         for branch, tip in repository.tips().items():
             try:
                 environment = EnvironmentName(folder.parent.name, branch)
             except EnvironmentRefInvalid:
                 continue
-            found.append(_described(repository, environment, tip))
+            visibility = Visibility.PRIVATE if branch in private else Visibility.PUBLIC
+            found.append(_described(repository, environment, visibility, tip))
     return tuple(sorted(found, key=lambda each: each.environment))
 
 
-def _described(repository: HubRepository, environment: EnvironmentName, tip: str) -> HubEnvironment:
+def _described(
+    repository: HubRepository, environment: EnvironmentName, visibility: Visibility, tip: str
+) -> HubEnvironment:
     try:
-        return HubEnvironment(environment, Generations.parse(repository.read(tip, _METADATA)), None)
+        return HubEnvironment(environment, visibility, Generations.parse(repository.read(tip, _METADATA)), None)
     except (GenerationsInvalid, HubFailed) as problem:
-        return HubEnvironment(environment, None, str(problem))
+        return HubEnvironment(environment, visibility, None, str(problem))
 
 
 def _check(manifest: bytes | None, lock: bytes | None) -> None:
@@ -138,6 +160,16 @@ def _repository(root: Path, environment: EnvironmentName, deadline_s: float) -> 
     return HubRepository(_root(root) / environment.owner / REPOSITORY, deadline=time.monotonic() + deadline_s)
 
 
+def _show(root: Path, environment: EnvironmentName, repository: HubRepository, visibility: Visibility) -> None:
+    if visibility is Visibility.PRIVATE:
+        repository.have_no_default_branch()
+    Privacy(_root(root) / environment.owner / REPOSITORY).set(environment.name, visibility)
+
+
+def _unknown(environment: EnvironmentName) -> HubRefused:
+    return HubRefused(f"no environment {environment} in this hub; push it first")
+
+
 def _initialise(environment: EnvironmentName, change: Change) -> NewCommit:
     subject = f"Initialize generations branch for environment '{environment.name}'"
     return NewCommit(f"{subject}\n", {_METADATA: Generations.empty().to_bytes()}, change.timestamp)
@@ -152,7 +184,7 @@ def _advance(repository: HubRepository, environment: EnvironmentName, step: Next
     while True:
         tip = repository.tip(environment.name)
         if tip is None and first is None:
-            raise HubRefused(f"no environment {environment} in this hub; push it first")
+            raise _unknown(environment)
         before = Generations.empty() if tip is None else _read(repository, environment, tip)
         after, commit = _next(environment, before, step)
         commits = [NewCommit(commit.message, {_METADATA: after.to_bytes(), **commit.files}, commit.timestamp)]

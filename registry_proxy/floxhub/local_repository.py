@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,10 @@ class HubRepository:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
+    def have_no_default_branch(self) -> None:
+        """Points HEAD at what is no environment: before version 2, git tells HEAD's branch even if that is hidden."""
+        self._git("symbolic-ref", "HEAD", _HEADS + "floxbridge/none")
+
     def tip(self, branch: str) -> str | None:
         """The commit that a branch stands at; None when there is no such branch."""
         return self.tips(_HEADS + branch).get(branch)
@@ -74,6 +78,14 @@ class HubRepository:
         listing = self._git("for-each-ref", "--format=%(objectname) %(refname)", below).decode("utf-8", "replace")
         pairs = (line.split(" ", 1) for line in listing.splitlines())
         return {ref.removeprefix(_HEADS): commit for commit, ref in pairs}
+
+    def history(self, tips: Iterable[str]) -> frozenset[str]:
+        """These commits and all before them."""
+        starts = "".join(f"{tip}\n" for tip in tips).encode()
+        if not starts:
+            return frozenset()
+        listing = self._git("--no-replace-objects", "rev-list", "--stdin", stdin=starts)
+        return frozenset(listing.decode().split())
 
     def read(self, commit: str, path: str) -> bytes:
         """The bytes of a file of a commit."""

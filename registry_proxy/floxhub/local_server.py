@@ -1,7 +1,8 @@
 """A local FloxHub over HTTP: git's own http-backend, run for each request below `/git`.
 
-Belongs here: which URLs there are, and what git is told. Running it is in `cgi.py`, what the repositories hold in
-`local.py`. Source: FH §1.7; `git help http-backend`. The server's address works as an on-prem base URL (FH §1.1).
+Belongs here: which URLs there are, what git is told, and the answers that are not git's. Running it is in `cgi.py`,
+who is let through to it in `hub_gate.py`, what the repositories hold in `local.py`. Source: FH §1.7; `git help
+http-backend`. The server's address works as an on-prem base URL (FH §1.1).
 """
 
 from dataclasses import dataclass
@@ -9,17 +10,30 @@ from pathlib import Path
 
 import anyio
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from flox_formats.environment import EnvironmentName, EnvironmentRefInvalid
 from registry_proxy.floxhub.cgi import CgiProgram
+from registry_proxy.floxhub.hub_gate import Admitted, HubGate
+from registry_proxy.floxhub.hub_tokens import HubTokens
+from registry_proxy.floxhub.hub_view import NotShown, PushDenied, TokenWanted
 from registry_proxy.floxhub.local import REPOSITORY
-from registry_proxy.floxhub.local_repository import git_environment
+from registry_proxy.floxhub.local_repository import HubError, git_environment
+from registry_proxy.floxhub.upload_pack_request import UploadPackRequestInvalid
 
 _PROCESSES = 32
 _SERVICES = {"info/refs": "GET", "git-upload-pack": "POST", "git-receive-pack": "POST"}
+_CHALLENGE = 'Basic realm="FloxHub", charset="UTF-8"'
+_UPLOAD_PACK_RESULT = "application/x-git-upload-pack-result"
+_UNJUDGED = [  # ways to name objects and refs that `hub_view.py` does not judge; off by default in git, too
+    ("uploadpack.allowFilter", "false"),
+    ("uploadpack.allowRefInWant", "false"),
+    ("uploadpack.allowAnySHA1InWant", "false"),
+    ("transfer.advertiseObjectInfo", "false"),
+]
 _PASSED_ON = {
     b"content-type": "CONTENT_TYPE",
     b"content-length": "CONTENT_LENGTH",
@@ -28,15 +42,19 @@ _PASSED_ON = {
 }
 
 
-def serve_hub_app(root: Path, *, allow_push: bool = False) -> Starlette:
-    """The hub below `root`, for anyone to read; with `allow_push`, for anyone to write as well."""
+def serve_hub_app(root: Path, *, allow_push: bool = False, tokens: HubTokens | None = None) -> Starlette:
+    """The hub below `root`: what is public for anyone, what is private for those whom `tokens` let see it.
+
+    With `allow_push`, whoever sees all environments of an owner may write as well; where all are public, anyone.
+    """
     program = CgiProgram(["git", "http-backend"], max_body_bytes=256 * 1024 * 1024, deadline_s=600)
+    gate = HubGate(root.absolute(), tokens, anyio.CapacityLimiter(_PROCESSES))
     turns = anyio.CapacityLimiter(_PROCESSES)
     return Starlette(
         routes=[
             Route(
                 f"/git/{{owner}}/{REPOSITORY}/{service}",
-                GitService(service, root.absolute(), allow_push, program, turns),
+                GitService(service, root.absolute(), allow_push, gate, program, turns),
                 methods=[method],
             )
             for service, method in _SERVICES.items()
@@ -51,6 +69,7 @@ class GitService:
     service: str
     root: Path
     allow_push: bool
+    gate: HubGate
     program: CgiProgram
     turns: anyio.CapacityLimiter
 
@@ -60,18 +79,29 @@ class GitService:
             await PlainTextResponse("no such owner\n", 404)(scope, receive, send)
             return
         async with self.turns:
-            await self.program.answer(self._variables(owner, scope), scope, receive, send)
+            try:
+                admitted = await self.gate.admit(owner, self.service, Request(scope, receive))
+            except (HubError, UploadPackRequestInvalid) as error:
+                await _answer(error)(scope, receive, send)
+            except ClientDisconnect:
+                return
+            else:
+                variables = self._variables(owner, scope, admitted)
+                await self.program.answer(variables, scope, _receiving(admitted.body, receive), send)
 
-    def _variables(self, owner: str, scope: Scope) -> dict[str, str]:
+    def _variables(self, owner: str, scope: Scope, admitted: Admitted) -> dict[str, str]:
         headers = {
             variable: value.decode("latin-1")
             for name, value in scope["headers"]
             if (variable := _PASSED_ON.get(name)) is not None
         }
+        if admitted.body is not None:
+            headers["CONTENT_LENGTH"] = str(len(admitted.body))
+            headers.pop("HTTP_CONTENT_ENCODING", None)
         return {
             **git_environment(),
             **headers,
-            **self._configuration(),
+            **self._configuration(admitted),
             "GIT_PROJECT_ROOT": str(self.root),
             "GIT_HTTP_EXPORT_ALL": "1",
             "PATH_INFO": f"/{owner}/{REPOSITORY}/{self.service}",
@@ -80,20 +110,52 @@ class GitService:
             "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
         }
 
-    def _configuration(self) -> dict[str, str]:
+    def _configuration(self, admitted: Admitted) -> dict[str, str]:
         """Settings for this one request, which no file of the repository overrides."""
-        settings = {
-            "http.receivepack": "true" if self.allow_push else "false",
-            "http.getanyfile": "false",  # the smart protocol only: the other one hands out files
-            "receive.autogc": "false",  # it would stay behind when the request is over
-            "safe.directory": "*",  # whoever serves a hub need not be who wrote it; no other repository is opened
-        }
+        settings = [
+            ("http.receivepack", "true" if self.allow_push else "false"),
+            ("http.getanyfile", "false"),  # the smart protocol only: the other one hands out files
+            ("receive.autogc", "false"),  # it would stay behind when the request is over
+            ("safe.directory", "*"),  # whoever serves a hub need not be who wrote it; no other repository is opened
+            *_UNJUDGED,
+            *admitted.settings,
+        ]
         pairs = [
             (f"GIT_CONFIG_{part}_{n}", text)
-            for n, setting in enumerate(settings.items())
+            for n, setting in enumerate(settings)
             for part, text in zip(("KEY", "VALUE"), setting, strict=True)
         ]
         return {"GIT_CONFIG_COUNT": str(len(settings)), **dict(pairs)}
+
+
+def _answer(error: HubError | UploadPackRequestInvalid) -> Response:
+    """A 403 is never bare: without the word in it Flox would take it for a failure (FH §1.6)."""
+    match error:
+        case TokenWanted():
+            return PlainTextResponse(
+                f"{error}; show a FloxHub token, as the password of any user\n", 401, {"WWW-Authenticate": _CHALLENGE}
+            )
+        case PushDenied():
+            return PlainTextResponse(f"DENIED: {error}\n", 403)
+        case NotShown():
+            line = f"ERR {error}".encode()
+            return Response(b"%04x%s" % (len(line) + 4, line), 200, media_type=_UPLOAD_PACK_RESULT)
+        case UploadPackRequestInvalid():
+            return PlainTextResponse(f"{error}\n", 400)
+        case _:
+            return PlainTextResponse("the hub cannot read this repository now\n", 500)
+
+
+def _receiving(body: bytes | None, receive: Receive) -> Receive:
+    """What the client sends: `body` in place of what was read of it, and whether it goes away."""
+    if body is None:
+        return receive
+    ahead: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return ahead.pop() if ahead else await receive()
+
+    return replay
 
 
 def _is_owner(text: str) -> bool:

@@ -3,12 +3,9 @@
 import json
 import os
 import select
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -19,8 +16,9 @@ from flox_formats.generations import Generations
 from flox_formats.history import Change
 from registry_proxy.cli import main
 from registry_proxy.floxhub import local
-from registry_proxy.floxhub.local_repository import HubFailed, git_environment
+from registry_proxy.floxhub.local_repository import HubFailed
 from tests.conftest import needs, needs_root
+from tests.integration.hub_rig import git, processes_in, run_git, serving
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "lockfiles"
 LOCK = FIXTURES / "catalog.lock"
@@ -36,45 +34,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "hub"
 
 
-def git(*arguments: str, cwd: Path | None = None, config: tuple[str, ...] = ()) -> str:
-    return run_git(*arguments, cwd=cwd, config=config).stdout
-
-
-def run_git(
-    *arguments: str, cwd: Path | None = None, config: tuple[str, ...] = (), check: bool = True
-) -> subprocess.CompletedProcess[str]:
-    """Plain git, as on anybody's machine; what it says on failure is in the assertion."""
-    settings = [
-        part for setting in ("user.name=A", "user.email=a@example.invalid", *config) for part in ("-c", setting)
-    ]
-    done = subprocess.run(
-        ["git", *settings, *arguments], cwd=cwd, env=git_environment(), capture_output=True, text=True, timeout=60
-    )
-    assert not check or not done.returncode, done.stderr
-    return done
-
-
 def floxbridge(*arguments: str | Path) -> int:
     """`floxbridge hub …`; gives its exit code."""
     try:
         return main(["hub", *map(str, arguments)])
     except SystemExit as usage:
         return int(str(usage.code))
-
-
-@contextmanager
-def serving(root: Path, *flags: str) -> Iterator[str]:
-    """The URL of `floxbridge hub serve`, which must end well when it is told to."""
-    hub = [sys.executable, "-m", "registry_proxy.cli", "hub", "serve"]
-    command = [*hub, "--root", str(root), "--listen", "127.0.0.1:0", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.send_signal(signal.SIGTERM)
-            _, complaints = process.communicate(timeout=30)
-        assert (process.returncode, complaints) == (0, "")
 
 
 def test_a_clone_shows_the_documented_layout(root: Path, tmp_path: Path) -> None:
@@ -246,7 +211,7 @@ def test_a_client_that_goes_away_takes_its_process_with_it(root: Path) -> None:
             assert answer.status_code == 200
             chunks = answer.iter_raw()
             assert next(chunks)
-            children = _git_processes(folder)
+            children = processes_in(folder)
             assert children
         for child in children:
             _wait_until_gone(child)
@@ -262,18 +227,6 @@ def _noise(root: Path) -> Path:
     noise = root.parent / "noise"
     noise.write_bytes(os.urandom(16 * 1024 * 1024))
     return noise
-
-
-def _git_processes(folder: Path) -> list[int]:
-    """Processes that work in the repository at this moment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").readlink() == folder:
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
 
 
 def _wait_until_gone(process: int) -> None:
@@ -375,12 +328,19 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (("push", *at, "Zoe/app", *files), "Zoe/app: generation 1 is live\n"),
         (("switch", *at, "acme/web", "1"), "acme/web: generation 1 is live\n"),
         (("list", *at), "Zoe/app  live 1  of 1\nacme/web  live 1  of 2\n"),
+        (("push", *at, "acme/web", *files, "--private"), "acme/web: generation 3 is live\n"),
+        (("visibility", *at, "Zoe/app", "private"), "Zoe/app: private\n"),
+        (("push", *at, "Zoe/app", *files), "Zoe/app: generation 2 is live\n"),
+        (("list", *at), "Zoe/app  live 2  of 2  private\nacme/web  live 3  of 3  private\n"),
+        (("visibility", *at, "acme/web", "public"), "acme/web: public\n"),
+        (("switch", *at, "acme/web", "1"), "acme/web: generation 1 is live\n"),
     ]:
         assert (floxbridge(*arguments), capsys.readouterr().out) == (0, said)
     assert floxbridge("list", *at, "--json") == 0
     zoe, web = json.loads(capsys.readouterr().out)
-    assert (zoe["environment"], zoe["live"], web["environment"], web["live"]) == ("Zoe/app", 1, "acme/web", 1)
-    assert [one["parent"] for one in web["generations"]] == [None, 1]
+    assert (zoe["environment"], zoe["visibility"], zoe["live"]) == ("Zoe/app", "private", 2)
+    assert (web["environment"], web["visibility"], web["live"]) == ("acme/web", "public", 1)
+    assert [one["parent"] for one in web["generations"]] == [None, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -391,6 +351,14 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         ),
         pytest.param(("switch", "--root", "HUB", "acme/web", "1"), 1, "live already", id="switch-live"),
         pytest.param(("switch", "--root", "HUB", "acme/none", "1"), 1, "no environment acme/none", id="switch-unknown"),
+        pytest.param(
+            ("visibility", "--root", "HUB", "acme/none", "private"), 1, "no environment acme/none", id="hide-unknown"
+        ),
+        pytest.param(("visibility", "--root", "HUB", "acme/web", "secret"), 2, "invalid choice", id="no-visibility"),
+        pytest.param(("serve", "--root", "HUB", "--tokens", "/nope"), 1, "tokens in /nope", id="no-tokens"),
+        pytest.param(
+            ("serve", "--root", "HUB", "--tokens", str(LOCK)), 1, f"tokens in {LOCK}, line 1", id="not-tokens"
+        ),
         pytest.param(("push", "--root", "HUB", "acme/web", "--lock", "/nope"), 1, "cannot read /nope", id="no-file"),
         pytest.param(("push", "--root", "HUB", "acme/web", "--lock", "/dev/zero"), 1, "larger than", id="endless-file"),
         pytest.param(("push", "--root", "/nope", "acme/web", "--lock", str(LOCK)), 1, "no hub at /nope", id="no-hub"),
