@@ -33,10 +33,12 @@ from registry_proxy.images.environment_image import EnvironmentImage
 from registry_proxy.images.reference import GenerationTag, Tag
 from registry_proxy.nix.binary_cache import BinaryCache
 from registry_proxy.repositories.closures import Closures
+from registry_proxy.repositories.exhausted import Exhausted
 from registry_proxy.repositories.generation_images import GenerationImages
 from registry_proxy.repositories.index_referrers import IndexReferrers, Listing, described
 
 _MANIFEST_TYPES = (INDEX, MANIFEST)
+_TRY_AGAIN_S = 30.0
 T = TypeVar("T")
 Look = Callable[[], Awaitable[T | None]]
 
@@ -69,6 +71,7 @@ class EnvironmentImages:
         self._index_referrers = index_referrers
         self._store, self._holdings, self._downloads, self._caches = store, holdings, downloads, caches
         self._threads = threads
+        self._all_closures = Exhausted(_TRY_AGAIN_S)
 
     async def tagged(self, view: View, tag: Tag) -> TaggedImage:
         if isinstance(tag, GenerationTag):
@@ -137,7 +140,11 @@ class EnvironmentImages:
     async def _find(self, view: View, digest: Digest) -> Holding | None:
         """What is known of `digest`, if need be after making everything that the environment's generations make."""
         snapshot, found = await self._find_cheaply(view, digest)
-        return found or await self._search_closures(snapshot, lambda: self._holding(snapshot, digest))
+        if found is None and snapshot not in self._all_closures:
+            found = await self._search_closures(snapshot, lambda: self._holding(snapshot, digest))
+            if found is None:
+                self._all_closures.add(snapshot)
+        return found
 
     async def _find_cheaply(self, view: View, digest: Digest) -> tuple[Snapshot, Holding | None]:
         """The same without asking binary caches, and the snapshot that was looked through.
@@ -196,6 +203,7 @@ class EnvironmentImages:
         """Bytes that were here once and are not now: somebody emptied the store below us."""
         snapshot = (await self._resolver.proved(view)).snapshot
         self._images.forget(snapshot.environment)
+        self._all_closures.forget(snapshot.environment)
         stored = await self._search(snapshot, digest, lambda: self._find_stored(digest))
         stored = stored or await self._search_closures(snapshot, lambda: self._find_stored(digest))
         if stored is None:

@@ -184,3 +184,17 @@ def test_a_cache_that_fails_is_not_one_that_lacks(
         assert (answer.status_code, said in message(answer)) == (status, True), answer.text
         upstream.fault = Fault.NONE
         assert referrers(client).status_code == 200
+
+
+def test_digests_that_somebody_makes_up_do_not_ask_the_caches_again_and_again(
+    world: World, http_cache: tuple[FaultyUpstream, str]
+) -> None:
+    upstream, url = http_cache
+    base = world.package("base", "below")
+    world.push("acme/web", world.package("hello", "hi", base))
+    narinfo_of(world, base).unlink()
+    with running_registry(world.settings(nix_cache=(url,))) as client:
+        for text in ("one", "two", "three"):
+            assert client.get(f"{WEB}/blobs/{Digest.of(text.encode())}").status_code == 404
+    asked = [request for request in upstream.requests if request.endswith(f"{base.hash}.narinfo")]
+    assert len(asked) == 2, "once for each system"
