@@ -1,0 +1,160 @@
+"""HTTPS from files, and what happens when somebody replaces them."""
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from flox_formats.settings import SettingsInvalid
+from registry_proxy.log import Log
+from registry_proxy.server import serve
+from tests.integration.registry_rig import World, running_registry
+from tests.integration.test_observability import registry_process
+from tests.integration.wire import DEADLINE_S, Wire
+
+EMPTY = "/v2/flox/empty/manifests/live"
+AWAY = "http://127.0.0.1:9"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key; both PEM."""
+
+    certificate: bytes
+    key: bytes
+
+    @classmethod
+    def make(cls, password: bytes | None = None) -> Self:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
+        begin = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+        addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(begin)
+            .not_valid_after(begin + datetime.timedelta(days=36500))
+            .add_extension(addresses, critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        locked = serialization.NoEncryption() if password is None else serialization.BestAvailableEncryption(password)
+        pem = serialization.Encoding.PEM
+        return cls(certificate.public_bytes(pem), key.private_bytes(pem, serialization.PrivateFormat.PKCS8, locked))
+
+    def write(self, folder: Path) -> None:
+        (folder / "tls.crt").write_bytes(self.certificate)
+        (folder / "tls.key").write_bytes(self.key)
+
+    def trusting(self) -> ssl.SSLContext:
+        """A client that believes this certificate only."""
+        context = ssl.create_default_context()
+        context.load_verify_locations(cadata=self.certificate.decode())
+        return context
+
+    @property
+    def der(self) -> bytes:
+        return ssl.PEM_cert_to_DER_cert(self.certificate.decode())
+
+
+def files(folder: Path) -> tuple[str, ...]:
+    return (
+        *("--tls-cert-file", str(folder / "tls.crt"), "--tls-key-file", str(folder / "tls.key")),
+        *("--floxhub-url", AWAY),
+    )
+
+
+def shown(url: object) -> bytes:
+    """The certificate that a new connection is shown."""
+    anyone = ssl.create_default_context()
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    with Wire(url, tls=anyone) as wire:
+        assert isinstance(wire.socket, ssl.SSLSocket)
+        return wire.socket.getpeercert(binary_form=True) or b""
+
+
+def test_serves_over_tls(world: World, tmp_path: Path) -> None:
+    pair = Pair.make()
+    pair.write(tmp_path)
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    settings = world.settings(hub_dir=None, floxhub_url=AWAY, tls_cert_file=cert, tls_key_file=key)
+    with running_registry(settings) as client:
+        url = client.base_url
+        with Wire(url) as plain:
+            plain.get("/v2/")
+            plain.rest()
+        with Wire(url, tls=pair.trusting()) as wire:
+            for _ in range(2):
+                wire.get(EMPTY)
+                assert wire.answer().status == 200
+        assert str(url).startswith("https://")
+
+
+def test_new_files_are_for_new_connections(world: World, tmp_path: Path) -> None:
+    old, new = Pair.make(), Pair.make()
+    old.write(tmp_path)
+    with registry_process(world, *files(tmp_path)) as (client, program):
+        with Wire(client.base_url, tls=old.trusting()) as before:
+            assert shown(client.base_url) == old.der
+            new.write(tmp_path)
+            program.wait_for("tls_reloaded", deadline_s=DEADLINE_S)
+            assert shown(client.base_url) == new.der
+            before.get(EMPTY)
+            assert before.answer().status == 200
+        with pytest.raises(ssl.SSLCertVerificationError):
+            Wire(client.base_url, tls=old.trusting())
+
+
+def swap_key(folder: Path) -> None:
+    (folder / "tls.key").write_bytes(Pair.make().key)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(swap_key, id="key-of-another"),
+        pytest.param(lambda folder: (folder / "tls.crt").write_text("-----BEGIN"), id="not-a-certificate"),
+        pytest.param(lambda folder: (folder / "tls.key").unlink(), id="gone"),
+        pytest.param(lambda folder: Pair.make(b"secret").write(folder), id="key-with-a-password"),
+    ],
+)
+def test_new_files_that_are_no_good_change_nothing(
+    world: World, tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    old, new = Pair.make(), Pair.make()
+    old.write(tmp_path)
+    with registry_process(world, *files(tmp_path)) as (client, program):
+        spoil(tmp_path)
+        told = program.wait_for("tls_unusable", deadline_s=DEADLINE_S)["message"]
+        assert f"{tmp_path / 'tls.crt'} and {tmp_path / 'tls.key'} cannot be used" in str(told)
+        assert shown(client.base_url) == old.der
+        new.write(tmp_path)
+        program.wait_for("tls_reloaded", deadline_s=DEADLINE_S)
+        assert shown(client.base_url) == new.der
+        assert len(list(program.events("tls_unusable"))) <= 2  # it may have looked between two of our writes
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        pytest.param({"tls_key_file": None, "hub_dir": None}, "both --tls-cert-file and --tls-key-file", id="no-key"),
+        pytest.param({"tls_key_file": Path("/nope"), "hub_dir": None}, "No such file", id="missing"),
+        pytest.param({"tls_key_file": Path("/dev/null"), "hub_dir": None}, "cannot be used", id="empty"),
+        pytest.param({}, "floxbridge hub serve", id="with-an-embedded-hub"),
+    ],
+)
+def test_does_not_start_without_what_it_takes(
+    world: World, tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    Pair.make().write(tmp_path)
+    tls: dict[str, Any] = {"tls_cert_file": tmp_path / "tls.crt", "tls_key_file": tmp_path / "tls.key"}
+    with pytest.raises(SettingsInvalid, match=said):
+        asyncio.run(serve(world.settings(**{**tls, **settings}), Log(), asyncio.Event()))
