@@ -6,28 +6,26 @@ container gets (`bundle/decision.py`), how an environment comes onto the node (`
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
-from flox_formats.scripted_activation import needs_shell
 from flox_formats.store_path import STORE_DIR, StorePath
 from shim_hooks.bundle.annotations import SKIP_CONTAINERS
 from shim_hooks.bundle.decision import InEnvironment, Untouched, decide
-from shim_hooks.bundle.edits import Placement, apply_edits
+from shim_hooks.bundle.edits import apply_edits
 from shim_hooks.bundle.file import read_process, read_spec, write_process, write_spec
 from shim_hooks.bundle.pinned import PinnedGeneration
-from shim_hooks.bundle.process_env import replaced, variables, without_ours
+from shim_hooks.bundle.placing import joined, placement
 from shim_hooks.bundle.rootfs import Rootfs
 from shim_hooks.bundle.spec import Spec
-from shim_hooks.environment.activation import CA_BUNDLE, REMOVED, static_variables
+from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realise import Realised, Wanted
-from shim_hooks.environment.tree import Kind, resolve
 from shim_hooks.errors import NodeError, NotSupported, RegistryUnavailable, StoreFailed
 from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
 from shim_hooks.log import Log
 from shim_hooks.store.leases import Lease, LeaseInvalid
-from shim_hooks.store.store_tree import StoreTree
 from shim_hooks.threads import in_thread
 
 _SHARE = 0.9
@@ -35,7 +33,9 @@ _SHARE = 0.9
 
 
 class Realiser(Protocol):
-    async def realise(self, wanted: Wanted, *, deadline_s: float) -> Realised: ...
+    """Within the context nothing is taken away: there a lease is taken."""
+
+    def holding(self, wanted: Wanted, *, deadline_s: float) -> AbstractAsyncContextManager[Realised]: ...
 
 
 class Leases(Protocol):
@@ -84,10 +84,9 @@ class Agent:
         if wanted is None:
             return
         process = await in_thread(lambda: read_process(request.process))
-        realised = await self._realise(wanted, request.deadline_s * _SHARE)
-        new = _variables(realised, process.env)
-        edited = process.with_env(replaced(without_ours(process.env), new=new, removed=REMOVED))
-        await in_thread(lambda: write_process(request.process, edited))
+        async with self._holding(wanted, request.deadline_s * _SHARE) as realised:  # its container has a lease
+            pass
+        await in_thread(lambda: write_process(request.process, joined(process, realised, wanted.mode)))
 
     def delete(self, request: DeleteRequest) -> None:
         """Notes it. The lease is dropped when the bundle is gone: the runtime may still refuse to delete."""
@@ -122,20 +121,22 @@ class Agent:
                 f"the image has packages of its own in {STORE_DIR}, which the environment's would hide; that is not "
                 f"supported yet: use another image, or list the container in {SKIP_CONTAINERS}"
             )
-        realised = await self._realise(wanted, request.deadline_s * _SHARE)
-        _refuse_scripted(realised)
-        await in_thread(lambda: self._place(request, spec, rootfs, realised))
+        async with self._holding(wanted, request.deadline_s * _SHARE) as realised:
+            await in_thread(lambda: self._place(request, spec, rootfs, realised, wanted.mode))
         return realised
 
-    async def _realise(self, wanted: Wanted, deadline_s: float) -> Realised:
-        try:
-            async with asyncio.timeout(deadline_s):
-                return await self._realiser.realise(wanted, deadline_s=deadline_s)
-        except TimeoutError as error:
-            raise RegistryUnavailable(
-                f"environment {wanted.environment} is not on the node after {deadline_s:.0f} s; "
-                "fetching goes on, and the next try finds more of it"
-            ) from error
+    @asynccontextmanager
+    async def _holding(self, wanted: Wanted, deadline_s: float) -> AsyncIterator[Realised]:
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(deadline_s):
+                    realised = await held.enter_async_context(self._realiser.holding(wanted, deadline_s=deadline_s))
+            except TimeoutError as error:
+                raise RegistryUnavailable(
+                    f"environment {wanted.environment} is not on the node after {deadline_s:.0f} s; "
+                    "fetching goes on, and the next try finds more of it"
+                ) from error
+            yield realised
 
     def _environment_of(self, container_id: str) -> Wanted | None:
         """None for a container that was left alone, or whose execs are to be."""
@@ -151,8 +152,8 @@ class Agent:
         decision = decide(spec)
         return decision.wanted if isinstance(decision, InEnvironment) and decision.exec_too else None
 
-    def _place(self, request: CreateRequest, spec: Spec, rootfs: Rootfs, realised: Realised) -> None:
-        edited = apply_edits(spec, _placement(spec, rootfs, realised))
+    def _place(self, request: CreateRequest, spec: Spec, rootfs: Rootfs, realised: Realised, mode: Mode) -> None:
+        edited = apply_edits(spec, placement(spec, rootfs, realised, mode))
         self._leases.take(request.container_id, request.bundle, realised.paths)
         try:
             if edited is not spec:
@@ -160,33 +161,3 @@ class Agent:
         except BaseException:
             self._leases.drop(request.container_id)
             raise
-
-
-def _refuse_scripted(realised: Realised) -> None:
-    why = needs_shell(realised.lockfile)
-    if why is not None:
-        raise NotSupported(
-            f"environment {realised.environment}, generation {realised.generation}: {why}; that is not supported yet: "
-            "take it out of the manifest and push the environment again"
-        )
-
-
-def _variables(realised: Realised, inherited: Iterable[str]) -> dict[str, str]:
-    bundle = resolve(StoreTree(realised.store_dir), f"{realised.env_path}/{CA_BUNDLE}")
-    return static_variables(
-        lockfile=realised.lockfile,
-        env_path=realised.env_path,
-        environment=realised.environment,
-        inherited=variables(inherited),
-        has_ca_bundle=bundle is not None and bundle.kind is Kind.FILE,
-    )
-
-
-def _placement(spec: Spec, rootfs: Rootfs, realised: Realised) -> Placement:
-    return Placement(
-        generation=PinnedGeneration(realised.environment, realised.generation, realised.lockfile.digest),
-        store_dir=realised.store_dir,
-        variables=_variables(realised, spec.env),
-        removed_variables=REMOVED,
-        rootfs_has_tmp=rootfs.has_tmp,
-    )

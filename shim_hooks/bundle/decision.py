@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from flox_formats.environment import EnvironmentName, EnvironmentRef
 from flox_formats.store_path import STORE_DIR
 from shim_hooks.bundle.annotations import (
-    ACTIVATE_MODE,
     ENVIRONMENT,
     NIX_MUTABLE,
     SKIP_CONTAINERS,
@@ -97,11 +96,6 @@ def _exactly(pinned: PinnedGeneration, mode: Mode) -> Wanted:
 
 
 def _refuse_unsupported(wishes: PodWishes) -> None:
-    if wishes.mode is not Mode.RUN:
-        raise NotSupported(
-            f"annotation {ACTIVATE_MODE}: {wishes.mode} is not supported yet: "
-            f"take it off the pod, or set {ACTIVATE_MODE}: {Mode.RUN}"
-        )
     if wishes.nix_mutable:
         raise NotSupported(
             f"annotation {NIX_MUTABLE}: true is not supported yet: take it off the pod; {STORE_DIR} is then read-only"

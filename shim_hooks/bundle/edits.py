@@ -13,16 +13,23 @@ from shim_hooks.bundle.pinned import MARK, PinnedGeneration
 from shim_hooks.bundle.process_env import replaced, without_ours
 from shim_hooks.bundle.spec import Mount, Spec
 
+ACTIVATION_RECORD = "/run/floxbridge-activation"
+"""Where the scripts of an activation keep what it changed. They name it too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What to put the container into. `store_dir` is the node's folder of store paths."""
+    """What to put the container into. `store_dir` is the node's folder of store paths.
+
+    `script` is what runs the command, as the arguments before it; empty where nothing needs to.
+    """
 
     generation: PinnedGeneration
     store_dir: Path
     variables: Mapping[str, str]
     removed_variables: frozenset[str]
     rootfs_has_tmp: bool
+    script: tuple[str, ...]
 
 
 def apply_edits(spec: Spec, placement: Placement) -> Spec:
@@ -49,6 +56,17 @@ def set_environment(spec: Spec, placement: Placement) -> Spec:
     return spec.with_env(replaced(spec.env, new=placement.variables, removed=placement.removed_variables))
 
 
+def run_through_activation(spec: Spec, placement: Placement) -> Spec:
+    """With a place for what it changes, which is read by those who join the container. Its user's own: a hook may
+    export secrets. A container without a command is left to the runtime, which says so better."""
+    if not placement.script or not spec.args:
+        return spec
+    uid, gid = spec.user
+    options = ("nosuid", "nodev", "noexec", "mode=0700", f"uid={uid}", f"gid={gid}", "size=16m")
+    record = Mount(ACTIVATION_RECORD, "tmpfs", "tmpfs", options)
+    return spec.with_args([*placement.script, *spec.args]).with_mounts(last=[record])
+
+
 def provide_tmp(spec: Spec, placement: Placement) -> Spec:
     """FLOX_ENV_CACHE is /tmp, and many programs expect it. First, so that a volume below it is not covered."""
     if placement.rootfs_has_tmp or "/tmp" in spec.mount_points:
@@ -64,6 +82,7 @@ EDITS: tuple[Callable[[Spec, Placement], Spec], ...] = (
     take_our_variables_out,
     mount_the_store,
     set_environment,
+    run_through_activation,
     provide_tmp,
     leave_the_mark,
 )

@@ -6,7 +6,7 @@ original ones, as containerd has them on record, and not those of the edited `co
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from flox_formats.errors import FormatError
@@ -24,13 +24,15 @@ class _NotAProcess(FormatError):
 class Process:
     document: Mapping[str, object]
     env: tuple[str, ...]
+    args: tuple[str, ...]
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
         """Raises BundleInvalid."""
         try:
             document = read_object(data, what="process", max_bytes=MAX_BYTES, error=_NotAProcess)
-            process = cls(document, Fields(document, where="process", error=_NotAProcess).texts("env"))
+            fields = Fields(document, where="process", error=_NotAProcess)
+            process = cls(document, fields.texts("env"), fields.texts("args"))
             process.to_bytes()  # what is nested too deeply to be written again is better refused now
         except _NotAProcess as problem:
             raise BundleInvalid(str(problem)) from problem
@@ -43,4 +45,8 @@ class Process:
 
     def with_env(self, env: Iterable[str]) -> Self:
         entries = tuple(env)
-        return type(self)({**self.document, "env": list(entries)}, entries)
+        return replace(self, document={**self.document, "env": list(entries)}, env=entries)
+
+    def with_args(self, args: Iterable[str]) -> Self:
+        words = tuple(args)
+        return replace(self, document={**self.document, "args": list(words)}, args=words)

@@ -34,11 +34,16 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """`rootfs` is absolute or relative to the bundle; `env` and `mount_points` are in the specification's order."""
+    """`rootfs` is absolute or relative to the bundle; `env` and `mount_points` are in the specification's order.
+
+    `user` is uid and gid of the container's first process, which runs `args`.
+    """
 
     document: Mapping[str, object]
     annotations: Mapping[str, str]
+    args: tuple[str, ...]
     env: tuple[str, ...]
+    user: tuple[int, int]
     mount_points: tuple[str, ...]
     rootfs: str
 
@@ -59,10 +64,14 @@ class Spec:
         fields = Fields(document, where="config.json", error=_NotASpec)
         if not fields.has("process"):
             raise fields.refuse("process", "is missing: there is nothing to run")
+        process = fields.member("process")
+        user = process.member("user")
         return cls(
             document=document,
             annotations=fields.text_members("annotations"),
-            env=fields.member("process").texts("env"),
+            args=process.texts("args"),
+            env=process.texts("env"),
+            user=(user.integer_or_none("uid") or 0, user.integer_or_none("gid") or 0),
             mount_points=tuple(_normal(mount.text("destination")) for mount in fields.objects("mounts")),
             rootfs=fields.member("root").text("path"),
         )
@@ -71,9 +80,10 @@ class Spec:
         return json.dumps(self.document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
     def with_env(self, env: Iterable[str]) -> Self:
-        process = self.document["process"]
-        assert isinstance(process, dict)
-        return self._of({**self.document, "process": {**process, "env": list(env)}})
+        return self._with_process("env", list(env))
+
+    def with_args(self, args: Iterable[str]) -> Self:
+        return self._with_process("args", list(args))
 
     def with_mounts(self, *, first: Iterable[Mount] = (), last: Iterable[Mount] = ()) -> Self:
         """Mounts are made in order: a later one covers earlier ones at and below its destination."""
@@ -89,6 +99,11 @@ class Spec:
 
     def with_annotation(self, name: str, value: str) -> Self:
         return self._of({**self.document, "annotations": {**self.annotations, name: value}})
+
+    def _with_process(self, key: str, value: object) -> Self:
+        process = self.document["process"]
+        assert isinstance(process, dict)
+        return self._of({**self.document, "process": {**process, key: value}})
 
 
 def _mount(mount: Mount) -> dict[str, object]:

@@ -1,13 +1,13 @@
 """The linked environment as a directory: what a container finds where FLOX_ENV points (FH §6.3).
 
-Belongs here: its name, and its files beside the links. Does not: what is linked (`link.py`), and the scripts of
-activation, which are not there yet.
+Belongs here: its name, and its files beside the links. Does not: what is linked (`link.py`), and what is in the scripts
+of its activation (`activation_files.py`).
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from flox_formats import nix_base32
 from flox_formats.digest import Digest
@@ -17,16 +17,19 @@ from flox_formats.lockfile import Lockfile
 from flox_formats.outputs import SelectedOutput
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
+from shim_hooks.environment.activation_files import FOLDER as ACTIVATION
+from shim_hooks.environment.activation_files import activation_files
 from shim_hooks.environment.link import Directory, LinkPlan, plan_links
 from shim_hooks.environment.mode import Mode
 from shim_hooks.store.closures import ClosureRecord
 from shim_hooks.store.disk import disk_errors
 from shim_hooks.store.node_store import NodeStore
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of the name: raise it when the same lockfile shall give other files."""
 
 _LOCKFILE, _REQUISITES = "manifest.lock", "requisites.txt"
+_OWN = {_LOCKFILE, _REQUISITES, ACTIVATION}
 _TIME_NS = (1_000_000_000, 1_000_000_000)  # as everything in a Nix store
 
 
@@ -54,7 +57,7 @@ def ensure_environment(
 ) -> tuple[StorePath, bool]:
     """The linked environment of a closure that is complete in `store`, and whether it was made just now. Blocks.
 
-    Raises LinkConflict, ContentRejected and StoreFailed.
+    Raises LinkConflict, ContentRejected, Refused for `[vars]` that cannot be variables, and StoreFailed.
     """
     outputs = record.lockfile.selected_outputs(system)
     env_path = environment_path(environment, record.lockfile.digest, system, mode, outputs)
@@ -62,26 +65,34 @@ def ensure_environment(
         return env_path, False
     plan = plan_links(outputs, store.tree, mode)
     closure = [path.store_path for path in record.document.paths]
+    scripts = activation_files(environment, record.lockfile)
     with store.staging() as place:
         target = place / env_path.base_name
-        write_environment(target, plan, env_path=env_path, lockfile=record.lockfile, closure=closure)
+        write_environment(target, plan, env_path=env_path, lockfile=record.lockfile, closure=closure, scripts=scripts)
         store.publish(target, env_path)
     return env_path, True
 
 
 def write_environment(
-    target: Path, plan: LinkPlan, *, env_path: StorePath, lockfile: Lockfile, closure: Iterable[StorePath]
+    target: Path,
+    plan: LinkPlan,
+    *,
+    env_path: StorePath,
+    lockfile: Lockfile,
+    closure: Iterable[StorePath],
+    scripts: Mapping[str, bytes],
 ) -> None:
     """Makes the directory `target`, which will be `env_path`. Raises StoreFailed.
 
-    `manifest.lock` and `requisites.txt` at the top are the environment's own, whatever the packages have there.
+    `manifest.lock`, `requisites.txt` and `activate.d` at the top are the environment's own, whatever the packages have
+    there. `scripts` are the files of the last one, by path below `target`.
     """
     requisites = "".join(f"{path}\n" for path in sorted(map(str, {*closure, env_path})))
     with disk_errors(f"writing environment {env_path}", target.parent):
         target.mkdir()
         directories = [target]
         for entry in plan.entries:
-            if entry.path.partition("/")[0] in (_LOCKFILE, _REQUISITES):
+            if entry.path.partition("/")[0] in _OWN:
                 continue
             place = target / entry.path
             if isinstance(entry, Directory):
@@ -90,8 +101,11 @@ def write_environment(
             else:
                 place.symlink_to(entry.target)
                 os.utime(place, ns=_TIME_NS, follow_symlinks=False)
-        _write(target / _LOCKFILE, lockfile.data)
-        _write(target / _REQUISITES, requisites.encode())
+        for folder in sorted({parent for path in scripts for parent in PurePosixPath(path).parents[:-1]}):
+            (target / folder).mkdir()
+            directories.append(target / folder)
+        for path, data in {_LOCKFILE: lockfile.data, _REQUISITES: requisites.encode(), **scripts}.items():
+            _write(target / path, data)
         for directory in reversed(directories):
             directory.chmod(0o555)
             os.utime(directory, ns=_TIME_NS)

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from shim_hooks.agent_socket import AgentServer, listening
-from shim_hooks.errors import BundleInvalid, NodeError, NotSupported, RegistryRefused, RegistryUnavailable, StoreFailed
+from shim_hooks.errors import (
+    BundleInvalid,
+    NodeError,
+    NotSupported,
+    Refused,
+    RegistryRefused,
+    RegistryUnavailable,
+    StoreFailed,
+)
 from shim_hooks.launcher.build import build_launcher
 from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
 from shim_hooks.log import Log
@@ -156,8 +164,8 @@ def _without_rootfs(bundle: Path) -> None:
     [
         pytest.param("acme/none", None, RegistryRefused, "acme/none has no generation", id="unknown-environment"),
         pytest.param("acme/web:9", None, RegistryRefused, "acme/web has no generation 9", id="unknown-generation"),
-        pytest.param("acme/web:2", None, NotSupported, "generation 2: its manifest has a hook", id="scripted"),
-        pytest.param("acme/web:3", None, NotSupported, "the value of A in its [vars] needs a shell", id="expansion"),
+        pytest.param("acme/web:2", None, Refused, "its manifest has a hook", id="scripted-without-bash"),
+        pytest.param("acme/web:3", None, Refused, "the value of A in its [vars] needs a shell", id="expansion"),
         pytest.param("acme/web:1", _with_store, NotSupported, "packages of its own in /nix/store", id="own-store"),
         pytest.param("acme/web:1", _without_rootfs, BundleInvalid, "root filesystem", id="no-rootfs"),
     ],

@@ -1,4 +1,4 @@
-"""Static activation: the variables of FH §8.3."""
+"""Activation: the variables of FH §8.3, and when a shell stands between."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,9 @@ from flox_formats.environment import EnvironmentName
 from flox_formats.lockfile import Lockfile
 from flox_formats.scripted_activation import needs_shell
 from flox_formats.store_path import StorePath
-from shim_hooks.environment.activation import static_variables
+from shim_hooks.environment.activation import Activation, Role, activate
+from shim_hooks.environment.contents import DevelopmentContents, EnvironmentContents
+from shim_hooks.environment.mode import Mode
 from shim_hooks.errors import Refused
 from tests.real_lockfiles import REAL_LOCKFILES
 
@@ -25,16 +27,30 @@ def lockfile(**manifest: object) -> Lockfile:
     return Lockfile.parse(json.dumps(document).encode())
 
 
-def variables(
-    inherited: Mapping[str, str] | None = None, *, has_ca_bundle: bool = False, vars_: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    return static_variables(
-        lockfile=lockfile(vars=vars_ or {}),
+def activation(
+    lock: Lockfile,
+    inherited: Mapping[str, str] | None = None,
+    *,
+    contents: EnvironmentContents | None = None,
+    development: DevelopmentContents | None = None,
+) -> Activation:
+    return activate(
+        lockfile=lock,
         env_path=PATH,
         environment=ENVIRONMENT,
+        mode=Mode.RUN if development is None else Mode.DEV,
         inherited=inherited or {},
-        has_ca_bundle=has_ca_bundle,
+        contents=contents or EnvironmentContents(),
+        development=development,
     )
+
+
+def variables(
+    inherited: Mapping[str, str] | None = None, *, has_ca_bundle: bool = False, vars_: Mapping[str, str] | None = None
+) -> Mapping[str, str]:
+    found = activation(lockfile(vars=vars_ or {}), inherited, contents=EnvironmentContents(has_ca_bundle=has_ca_bundle))
+    assert found.script is None
+    return found.variables
 
 
 def test_everything_that_is_set_on_nothing() -> None:
@@ -135,8 +151,85 @@ def test_any_vars_are_set_or_refused(inherited: dict[str, str], vars_: dict[str,
 
 
 @pytest.mark.parametrize("path", REAL_LOCKFILES, ids=lambda path: path.stem)
-def test_real_lockfiles_are_static_or_say_why_not(path: "object") -> None:
+def test_real_lockfiles_are_static_or_scripted(path: "object") -> None:
     assert hasattr(path, "read_bytes")
     read = Lockfile.parse(path.read_bytes())
-    if needs_shell(read) is None:
-        static_variables(lockfile=read, env_path=PATH, environment=ENVIRONMENT, inherited={}, has_ca_bundle=False)
+    found = activation(read, contents=EnvironmentContents(bash="/nix/store/x/bin/bash"))
+    assert (found.script is None) == (needs_shell(read) is None)
+
+
+HOOK = lockfile(hook={"on-activate": "true"}, vars={"A": "1"})
+BASH = EnvironmentContents(bash="/nix/store/b/bin/bash")
+
+
+def test_a_script_runs_the_command() -> None:
+    found = activation(HOOK, contents=BASH)
+    assert found.script is not None
+    start = f"{E}/activate.d/floxbridge/start.bash"
+    assert found.script.arguments(Role.FIRST) == ("/nix/store/b/bin/bash", "-p", start, "run")
+    assert found.script.arguments(Role.JOINS) == ("/nix/store/b/bin/bash", "-p", start, "exec")
+    assert "A" not in found.variables  # which the script sets, in their order
+    assert found.variables["FLOX_ENV"] == E
+
+
+def test_no_shell_to_be_had() -> None:
+    with pytest.raises(Refused, match=r"has a hook.on-activate.* and its closure has no bash: add bash to \[install\]"):
+        activation(HOOK)
+
+
+@pytest.mark.parametrize(
+    ("development", "scripted"),
+    [pytest.param(None, False, id="run"), pytest.param(DevelopmentContents(), True, id="dev")],
+)
+def test_profile_scripts_of_packages(development: DevelopmentContents | None, scripted: bool) -> None:
+    contents = EnvironmentContents(has_profile_scripts=True, bash="/b")
+    found = activation(lockfile(), contents=contents, development=development)
+    assert (found.script is not None) is scripted
+
+
+@pytest.mark.parametrize(
+    ("contents", "inherited", "expected"),
+    [
+        pytest.param(
+            DevelopmentContents(),
+            {},
+            {
+                "CPATH": f"{E}/include",
+                "LIBRARY_PATH": f"{E}/lib",
+                "PKG_CONFIG_PATH": f"{E}/lib/pkgconfig:{E}/share/pkgconfig",
+                "ACLOCAL_PATH": f"{E}/share/aclocal",
+            },
+            id="always",
+        ),
+        pytest.param(
+            DevelopmentContents(True, True, True, True, "3.12"),
+            {},
+            {
+                "RUST_SRC_PATH": E,
+                "JUPYTER_PATH": f"{E}/share/jupyter",
+                "JAVA_HOME": E,
+                "CMAKE_PREFIX_PATH": E,
+                "PYTHONPATH": f"{E}/lib/python3.12/site-packages",
+            },
+            id="where-it-is-there",
+        ),
+        pytest.param(
+            DevelopmentContents(python="3.9", has_java=True),
+            {"CPATH": "/usr/include", "PYTHONPATH": "/app", "JAVA_HOME": "/usr/lib/java"},
+            {
+                "CPATH": f"{E}/include:/usr/include",
+                "PYTHONPATH": f"{E}/lib/python3.9/site-packages:/app",
+                "JAVA_HOME": E,
+            },
+            id="inherited",
+        ),
+    ],
+)
+def test_variables_of_dev(contents: DevelopmentContents, inherited: dict[str, str], expected: dict[str, str]) -> None:
+    found = activation(lockfile(), inherited, development=contents).variables
+    assert {name: found[name] for name in expected} == expected
+    assert {"LD_AUDIT", "GLIBC_TUNABLES", "PIP_CONFIG_FILE", "LD_LIBRARY_PATH"}.isdisjoint(found)
+
+
+def test_run_has_none_of_them() -> None:
+    assert {"CPATH", "LIBRARY_PATH", "PYTHONPATH", "CMAKE_PREFIX_PATH"}.isdisjoint(variables())

@@ -155,9 +155,6 @@ def test_which_container_it_was(annotations: dict[str, str], words: str) -> None
     ("annotations", "words"),
     [
         pytest.param(
-            flox(activate_mode="dev"), "annotation flox.dev/activate-mode: dev is not supported yet", id="dev"
-        ),
-        pytest.param(
             flox(nix_mutable="true"), "annotation flox.dev/nix-mutable: true is not supported yet", id="mutable"
         ),
     ],
@@ -177,3 +174,10 @@ PLACES = st.sampled_from(["/nix", "/nix/store", "nix//store", "/tmp"]) | st.text
 def test_any_container_is_decided_or_refused(annotations: dict[str, str], env: list[str], mounts: list[str]) -> None:
     with contextlib.suppress(Refused, NotSupported):
         decided(annotations, env, tuple(mounts))
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_the_mode(mode: Mode) -> None:
+    decision = decided(flox(environment="acme/web", activate_mode=mode.value), DEBIAN)
+    assert isinstance(decision, InEnvironment)
+    assert decision.wanted.mode is mode

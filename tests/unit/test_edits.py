@@ -15,6 +15,7 @@ from shim_hooks.bundle.edits import (
     apply_edits,
     mount_the_store,
     provide_tmp,
+    run_through_activation,
     set_environment,
     take_our_variables_out,
 )
@@ -24,13 +25,20 @@ from shim_hooks.bundle.spec import Spec
 GENERATION = PinnedGeneration(EnvironmentName.parse("acme/web"), 12, Digest.of(b"lock"))
 
 
-def placement(*, has_tmp: bool = True, variables: dict[str, str] | None = None, number: int = 12) -> Placement:
+def placement(
+    *,
+    has_tmp: bool = True,
+    variables: dict[str, str] | None = None,
+    number: int = 12,
+    script: tuple[str, ...] = (),
+) -> Placement:
     return Placement(
         generation=PinnedGeneration(GENERATION.environment, number, GENERATION.lockfile),
         store_dir=Path("/var/lib/floxbridge/store"),
         variables={"PATH": "/e/bin:/bin", "FLOX_ENV": "/e"} if variables is None else variables,
         removed_variables=frozenset({"FLOX_SHELL"}),
         rootfs_has_tmp=has_tmp,
+        script=script,
     )
 
 
@@ -124,3 +132,28 @@ def test_so_does_each_edit_alone(env: list[str], mounts: list[str], has_tmp: boo
     for edit in EDITS:
         once = edit(spec(env=env, mounts=mounts), placement(has_tmp=has_tmp))
         assert edit(once, placement(has_tmp=has_tmp)) == once
+
+
+SCRIPT = ("/b/bin/bash", "-p", "/e/start.bash", "run")
+
+
+def test_a_command_is_run_through_the_script() -> None:
+    document = {
+        "process": {"args": ["echoip", "-v"], "user": {"uid": 7, "gid": 8, "additionalGids": [9]}},
+        "root": {"path": "r"},
+    }
+    edited = run_through_activation(Spec.parse(json.dumps(document).encode()), placement(script=SCRIPT))
+    assert edited.args == (*SCRIPT, "echoip", "-v")
+    assert edited.user == (7, 8)
+    mount: dict[str, object] = edited.document["mounts"][0]  # type: ignore[index]
+    assert (mount["destination"], mount["type"]) == ("/run/floxbridge-activation", "tmpfs")
+    assert {"uid=7", "gid=8", "mode=0700"} <= set(mount["options"])  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("args", "script"),
+    [pytest.param(["echoip"], (), id="static"), pytest.param([], SCRIPT, id="without-a-command")],
+)
+def test_a_command_that_needs_no_script(args: list[str], script: tuple[str, ...]) -> None:
+    before = Spec.parse(json.dumps({"process": {"args": args}, "root": {"path": "r"}}).encode())
+    assert run_through_activation(before, placement(script=script)) == before

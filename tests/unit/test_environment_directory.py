@@ -25,6 +25,7 @@ PLAN = LinkPlan(
     (
         Directory("bin"),
         Symlink("share", "/nix/store/x/share"),
+        Symlink("activate.d", "/nix/store/x/activate.d"),
         Symlink("manifest.lock", "/nix/store/x/manifest.lock"),
         Directory("requisites.txt"),
         Symlink("requisites.txt/inside", "/nix/store/x/requisites.txt/inside"),
@@ -47,7 +48,7 @@ def named(
 
 def test_the_name_is_frozen() -> None:
     """A change here gives every environment on every node another FLOX_ENV: raise the format with it."""
-    assert str(named()) == "/nix/store/p1rx6sa1qcl6078il2kvmp12p2wwgx6d-environment-web"
+    assert str(named()) == "/nix/store/yajllys9aswvyji9wjqkgm55360pn4c7-environment-web"
 
 
 def test_the_name_tells_apart_what_differs() -> None:
@@ -73,12 +74,20 @@ def test_the_longest_name_is_a_store_path() -> None:
 
 def write(target: Path) -> None:
     closure = [StorePath("2" * 32, "b"), OUTPUT.store_path]
-    write_environment(target, PLAN, env_path=ENV_PATH, lockfile=LOCK, closure=closure)
+    scripts = {"activate.d/envrc": b"A", "activate.d/floxbridge/start.bash": b"B"}
+    write_environment(target, PLAN, env_path=ENV_PATH, lockfile=LOCK, closure=closure, scripts=scripts)
 
 
 def test_what_is_in_it(tmp_path: Path) -> None:
     write(tmp_path / "e")
-    assert sorted(os.listdir(tmp_path / "e")) == ["bin", "manifest.lock", "requisites.txt", "share"]  # noqa: PTH208
+    assert sorted(os.listdir(tmp_path / "e")) == [  # noqa: PTH208
+        "activate.d",
+        "bin",
+        "manifest.lock",
+        "requisites.txt",
+        "share",
+    ]
+    assert (tmp_path / "e" / "activate.d" / "envrc").read_bytes() == b"A"
     assert (tmp_path / "e" / "share").readlink() == Path("/nix/store/x/share")
     assert os.readlink(tmp_path / "e" / "bin" / "\udcff") == "/nix/store/x/bin/\udcff"  # noqa: PTH115
     assert (tmp_path / "e" / "manifest.lock").read_bytes() == LOCK.data
@@ -102,6 +111,10 @@ def test_times_and_modes_are_those_of_a_nix_store(tmp_path: Path) -> None:
     }
     assert found == {
         "e": ("0o555", 1.0),
+        "e/activate.d": ("0o555", 1.0),
+        "e/activate.d/envrc": ("0o444", 1.0),
+        "e/activate.d/floxbridge": ("0o555", 1.0),
+        "e/activate.d/floxbridge/start.bash": ("0o444", 1.0),
         "e/bin": ("0o555", 1.0),
         "e/manifest.lock": ("0o444", 1.0),
         "e/requisites.txt": ("0o444", 1.0),

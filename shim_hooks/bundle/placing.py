@@ -1,0 +1,54 @@
+"""From an environment on the node to what a container, or a process that joins it, is given of it.
+
+Belongs here: looking at the environment's files, and putting together what the edits want. Does not: the edits
+(`edits.py`), or what an activation is (`environment/activation.py`).
+"""
+
+from collections.abc import Iterable
+
+from shim_hooks.bundle.edits import Placement
+from shim_hooks.bundle.pinned import PinnedGeneration
+from shim_hooks.bundle.process import Process
+from shim_hooks.bundle.process_env import replaced, variables, without_ours
+from shim_hooks.bundle.rootfs import Rootfs
+from shim_hooks.bundle.spec import Spec
+from shim_hooks.environment.activation import REMOVED, Activation, Role, activate
+from shim_hooks.environment.contents import DevelopmentContents, EnvironmentContents
+from shim_hooks.environment.mode import Mode
+from shim_hooks.environment.realise import Realised
+from shim_hooks.store.store_tree import StoreTree
+
+
+def placement(spec: Spec, rootfs: Rootfs, realised: Realised, mode: Mode) -> Placement:
+    """Blocks. Raises Refused for an environment that cannot be activated, StoreFailed."""
+    activation = _activation(realised, mode, spec.env)
+    return Placement(
+        generation=PinnedGeneration(realised.environment, realised.generation, realised.lockfile.digest),
+        store_dir=realised.store_dir,
+        variables=activation.variables,
+        removed_variables=REMOVED,
+        rootfs_has_tmp=rootfs.has_tmp,
+        script=() if activation.script is None else activation.script.arguments(Role.FIRST),
+    )
+
+
+def joined(process: Process, realised: Realised, mode: Mode) -> Process:
+    """The process of an exec, in the environment of its container. Blocks. Raises as `placement` does."""
+    activation = _activation(realised, mode, process.env)
+    env = replaced(without_ours(process.env), new=activation.variables, removed=REMOVED)
+    if activation.script is None or not process.args:
+        return process.with_env(env)
+    return process.with_env(env).with_args([*activation.script.arguments(Role.JOINS), *process.args])
+
+
+def _activation(realised: Realised, mode: Mode, inherited: Iterable[str]) -> Activation:
+    tree = StoreTree(realised.store_dir)
+    return activate(
+        lockfile=realised.lockfile,
+        env_path=realised.env_path,
+        environment=realised.environment,
+        mode=mode,
+        inherited=variables(inherited),
+        contents=EnvironmentContents.look(tree, realised.env_path, realised.paths),
+        development=DevelopmentContents.look(tree, realised.env_path) if mode is Mode.DEV else None,
+    )
