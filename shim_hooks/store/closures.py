@@ -9,13 +9,14 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from flox_formats.closure import ClosureDocument
 from flox_formats.digest import Digest
 from flox_formats.errors import FormatError
 from flox_formats.lockfile import Lockfile
 from flox_formats.system import System
-from shim_hooks.registry_environment import RegistryEnvironment
+from shim_hooks.registry_environment import RegistryEnvironment, RegistryEnvironmentInvalid
 from shim_hooks.store.disk import disk_errors, write_whole
 
 LOCKFILE, DOCUMENT, ORIGIN = ".lock", ".json", ".origin"
@@ -23,9 +24,31 @@ _MAX_PARSED = 32
 
 
 @dataclass(frozen=True, slots=True)
+class RecordKey:
+    lockfile: Digest
+    system: System
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        """Of a document's file name; None for a name of something else."""
+        hexadecimal, _, system = name.removesuffix(DOCUMENT).partition("-")
+        try:
+            return cls(Digest.parse(f"sha256:{hexadecimal}"), System(system)) if name.endswith(DOCUMENT) else None
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return f"{self.lockfile.hex}-{self.system}"
+
+
+@dataclass(frozen=True, slots=True)
 class ClosureRecord:
     lockfile: Lockfile
     document: ClosureDocument
+
+    @property
+    def key(self) -> RecordKey:
+        return RecordKey(self.lockfile.digest, self.document.system)
 
 
 class ClosureRecords:
@@ -36,22 +59,23 @@ class ClosureRecords:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._parsed: OrderedDict[tuple[Digest, System], ClosureRecord] = OrderedDict()
+        self._parsed: OrderedDict[RecordKey, ClosureRecord] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(self, lockfile: Digest, system: System) -> ClosureRecord | None:
         """None where there is none, or where what there is cannot be read: then it is fetched again."""
+        key = RecordKey(lockfile, system)
         with self._lock:
-            record = self._parsed.get((lockfile, system))
+            record = self._parsed.get(key)
         if record is None:
-            record = self._read(lockfile, system)
+            record = self.read(key)
         if record is not None:
             self._note(record)
         return record
 
     def keep(self, record: ClosureRecord, *, origin: RegistryEnvironment | None = None) -> None:
         """For a closure whose paths are all in the store. `origin` is where it could be fetched again."""
-        lock, closure = self._files(record.lockfile.digest, record.document.system)
+        lock, closure = self._files(record.key)
         if origin is not None:
             write_whole(closure.with_suffix(ORIGIN), origin.to_bytes())
         write_whole(lock, record.lockfile.data)
@@ -60,7 +84,7 @@ class ClosureRecords:
 
     def use(self, record: ClosureRecord) -> None:
         """Notes that it is used now: of those that nobody uses, the collection takes the one used least recently."""
-        _, closure = self._files(record.lockfile.digest, record.document.system)
+        _, closure = self._files(record.key)
         try:
             os.utime(closure)
         except FileNotFoundError:
@@ -68,29 +92,66 @@ class ClosureRecords:
         except OSError:
             return  # a worse choice, later, is no reason to start no container now
 
-    def _note(self, record: ClosureRecord) -> None:
-        """Parsing costs more than a container's start has room for, so the last few are kept."""
-        key = record.lockfile.digest, record.document.system
-        with self._lock:
-            self._parsed[key] = record
-            self._parsed.move_to_end(key)
-            if len(self._parsed) > _MAX_PARSED:
-                self._parsed.popitem(last=False)
+    def recorded(self) -> tuple[RecordKey, ...]:
+        with disk_errors("listing the closure records", self._folder):
+            found = (RecordKey.parse(entry.name) for entry in os.scandir(self._folder))
+            return tuple(key for key in found if key is not None)
 
-    def _read(self, lockfile: Digest, system: System) -> ClosureRecord | None:
-        lock, closure = self._files(lockfile, system)
+    def stamp(self, key: RecordKey) -> tuple[int, float] | None:
+        """Which file holds the document, by its inode, and when the closure was used last; None where it is gone."""
+        with disk_errors("looking at a closure record", self._folder):
+            try:
+                status = self._files(key)[1].stat()
+            except FileNotFoundError:
+                return None
+        return status.st_ino, status.st_mtime
+
+    def read(self, key: RecordKey) -> ClosureRecord | None:
+        """As `find`, from the disk, and without remembering it."""
+        lock, closure = self._files(key)
         with disk_errors("reading a closure record", self._folder):
             try:
                 lock_bytes, closure_bytes = lock.read_bytes(), closure.read_bytes()
             except FileNotFoundError:
                 return None
-        if Digest.of(lock_bytes) != lockfile:
+        if Digest.of(lock_bytes) != key.lockfile:
             return None
         try:
             record = ClosureRecord(Lockfile.parse(lock_bytes), ClosureDocument.parse(closure_bytes))
         except FormatError:
             return None
-        return record if record.document.system == system else None
+        return record if record.key == key else None
 
-    def _files(self, lockfile: Digest, system: System) -> tuple[Path, Path]:
-        return self._folder / f"{lockfile.hex}{LOCKFILE}", self._folder / f"{lockfile.hex}-{system}{DOCUMENT}"
+    def origin(self, key: RecordKey) -> RegistryEnvironment | None:
+        """Where it came from; None where nobody knows any more."""
+        with disk_errors("reading where a closure came from", self._folder):
+            try:
+                data = self._files(key)[1].with_suffix(ORIGIN).read_bytes()
+            except FileNotFoundError:
+                return None
+        try:
+            return RegistryEnvironment.parse(data)
+        except RegistryEnvironmentInvalid:
+            return None
+
+    def drop(self, key: RecordKey) -> None:
+        """Before the first of its paths goes: what it names is then no closure any more, only paths."""
+        with self._lock:
+            self._parsed.pop(key, None)
+        lock, closure = self._files(key)
+        with disk_errors("dropping a closure record", self._folder):
+            closure.unlink(missing_ok=True)
+            closure.with_suffix(ORIGIN).unlink(missing_ok=True)
+            if not any(other.lockfile == key.lockfile for other in self.recorded()):
+                lock.unlink(missing_ok=True)
+
+    def _note(self, record: ClosureRecord) -> None:
+        """Parsing costs more than a container's start has room for, so the last few are kept."""
+        with self._lock:
+            self._parsed[record.key] = record
+            self._parsed.move_to_end(record.key)
+            if len(self._parsed) > _MAX_PARSED:
+                self._parsed.popitem(last=False)
+
+    def _files(self, key: RecordKey) -> tuple[Path, Path]:
+        return self._folder / f"{key.lockfile.hex}{LOCKFILE}", self._folder / f"{key}{DOCUMENT}"

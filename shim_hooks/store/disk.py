@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shim_hooks.errors import StoreFailed
@@ -54,6 +54,15 @@ def write_whole(path: Path, data: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
         sync_directory(path.parent)
+
+
+def sweep_temporary(folder: Path, *, before: float) -> None:
+    """Removes what `write_whole` left where its process was killed: temporary files last changed before a time."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith(TEMPORARY):
+            with suppress(FileNotFoundError):
+                if entry.stat(follow_symlinks=False).st_mtime < before:
+                    Path(entry).unlink()
 
 
 def sync_directory(path: Path) -> None:

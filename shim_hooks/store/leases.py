@@ -12,7 +12,7 @@ from typing import Self
 from flox_formats.errors import FormatError
 from flox_formats.json_document import Fields, canonical_json, read_object
 from flox_formats.store_path import StorePath, StorePathInvalid
-from shim_hooks.errors import Refused
+from shim_hooks.errors import Refused, StoreFailed
 from shim_hooks.store.disk import disk_errors, write_whole
 
 _MAX_BYTES = 64 * 1024 * 1024
@@ -51,6 +51,7 @@ class Leases:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._leased = dict[str, tuple[tuple[int, int], frozenset[str]]]()
         with disk_errors("preparing the leases", folder):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -77,12 +78,42 @@ class Leases:
         ids = (name.removesuffix(_SUFFIX) for name in names)
         return tuple(container_id for container_id in ids if _CONTAINER_ID.fullmatch(container_id))
 
+    def leased(self) -> frozenset[str]:
+        """Base names that some container uses. A lease that was read before is not read again.
+
+        Raises StoreFailed for a file that is no lease: what its container uses is then unknown.
+        """
+        seen, sets = dict[str, tuple[tuple[int, int], frozenset[str]]](), dict[frozenset[str], frozenset[str]]()
+        for container_id in self.container_ids():
+            read = self._read_leased(container_id)
+            if read is not None:
+                seen[container_id] = read[0], sets.setdefault(read[1], read[1])  # many containers, few environments
+        self._leased = seen
+        return frozenset().union(*sets)
+
     def sweep(self) -> tuple[str, ...]:
         """Drops the leases of containers whose bundle is gone; tells which. One that cannot be read stays."""
         gone = tuple(container_id for container_id in self.container_ids() if self._bundle_is_gone(container_id))
         for container_id in gone:
             self.drop(container_id)
         return gone
+
+    def _read_leased(self, container_id: str) -> tuple[tuple[int, int], frozenset[str]] | None:
+        file = self._file(container_id)
+        with disk_errors("reading a lease", self._folder):
+            try:
+                status = file.stat()
+                stamp = status.st_ino, status.st_mtime_ns
+                if container_id in self._leased and self._leased[container_id][0] == stamp:
+                    return self._leased[container_id]
+                return stamp, frozenset(path.base_name for path in Lease.parse(file.read_bytes()).paths)
+            except FileNotFoundError:
+                return None
+            except LeaseInvalid as problem:
+                raise StoreFailed(
+                    f"{file} cannot be read, so nobody knows which paths its container uses, and nothing is taken "
+                    f"away: {problem}. Remove the file once the container is gone"
+                ) from problem
 
     def _bundle_is_gone(self, container_id: str) -> bool:
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flox_formats.store_path import StorePath
 from shim_hooks.store.closures import ClosureRecords
-from shim_hooks.store.disk import disk_errors
+from shim_hooks.store.disk import disk_errors, sweep_temporary
 from shim_hooks.store.group_sync import GroupSync, sync_file_system
 from shim_hooks.store.known_generations import KnownGenerations
 from shim_hooks.store.pins import Pin, pinned
@@ -76,6 +76,27 @@ class NodeStore:
                 staged.chmod(0o755)
                 self._move(staged, path)
                 self.path_of(path).chmod(0o555)
+
+    def take_away(self, name: str, place: Path) -> None:
+        """Moves an entry, by base name, into a place of `staging`, in one step. For who holds `lock` alone."""
+        entry = self.store_dir / name
+        with disk_errors(f"taking {name} out of the node store", self.root):
+            try:
+                entry.rename(place / name)
+            except FileNotFoundError:
+                return
+            except PermissionError:
+                if entry.is_symlink() or not entry.is_dir():
+                    raise
+                entry.chmod(0o755)  # as in `publish`
+                entry.rename(place / name)
+
+    def sweep(self, *, temporary_before: float) -> None:
+        """Removes what the dead left in staging, and temporary files older than `temporary_before`."""
+        with disk_errors("sweeping the node store", self.root):
+            self._staging.sweep()
+            for folder in (self.root / "closures", self.root / "closures" / "known"):
+                sweep_temporary(folder, before=temporary_before)
 
     def pin(self) -> Pin:
         """For what must not be taken away although no container has a lease on it yet. Release it."""

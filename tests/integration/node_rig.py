@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,10 @@ class Node:
 
     async def realise(self, wanted: str | Generation | Wanted, *, deadline_s: float = DEADLINE_S) -> Realised:
         """A reference as an annotation has it, or a generation as its image names it."""
-        if isinstance(wanted, str):
-            ref = EnvironmentRef.parse(wanted)
-            wanted = Wanted(ref.environment, ref.generation, None, Mode.RUN)
-        elif isinstance(wanted, Generation):
-            wanted = Wanted(wanted.environment, wanted.number, wanted.lockfile.digest, Mode.RUN)
-        return await self.realiser.realise(wanted, deadline_s=deadline_s)
+        return await self.realiser.realise(_wanted(wanted), deadline_s=deadline_s)
+
+    def holding(self, wanted: str | Generation) -> AbstractAsyncContextManager[Realised]:
+        return self.realiser.holding(_wanted(wanted), deadline_s=DEADLINE_S)
 
     def contents(self) -> set[str]:
         """What lies in the store, by base name."""
@@ -49,6 +47,15 @@ class Node:
     def events(self, name: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.stream.getvalue().splitlines()]
         return [line for line in lines if line["event"] == name]
+
+
+def _wanted(wanted: str | Generation | Wanted) -> Wanted:
+    if isinstance(wanted, str):
+        ref = EnvironmentRef.parse(wanted)
+        return Wanted(ref.environment, ref.generation, None, Mode.RUN)
+    if isinstance(wanted, Generation):
+        return Wanted(wanted.environment, wanted.number, wanted.lockfile.digest, Mode.RUN)
+    return wanted
 
 
 @asynccontextmanager

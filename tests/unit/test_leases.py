@@ -55,6 +55,24 @@ def test_sweeps_those_whose_bundle_is_gone(leases: Leases, bundle: Path, tmp_pat
     assert leases.container_ids() == ("lives", "odd")
 
 
+def test_what_is_leased(leases: Leases, bundle: Path) -> None:
+    assert leases.leased() == frozenset()
+    leases.take("c1", bundle, [A])
+    leases.take("c2", bundle, [A, B])
+    assert leases.leased() == {A.base_name, B.base_name}
+    leases.take("c2", bundle, [A])
+    assert leases.leased() == {A.base_name}
+    leases.drop("c1")
+    leases.drop("c2")
+    assert leases.leased() == frozenset()
+
+
+def test_a_lease_that_is_none_hides_what_is_leased(leases: Leases, tmp_path: Path) -> None:
+    (tmp_path / "state" / "leases" / "odd.json").write_text("no lease")
+    with pytest.raises(StoreFailed, match=r"odd\.json cannot be read"):
+        leases.leased()
+
+
 @pytest.mark.parametrize(
     "container_id",
     [
