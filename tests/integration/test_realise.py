@@ -89,7 +89,7 @@ async def test_an_environment_without_packages(registry: SmallRegistry, node: No
     registry.push("acme/empty", 1)
     realised = await node.realise("acme/empty")
     environment = realised.store_dir / realised.env_path.base_name
-    assert sorted(entry.name for entry in environment.iterdir()) == ["manifest.lock", "requisites.txt"]
+    assert sorted(entry.name for entry in environment.iterdir()) == ["activate.d", "manifest.lock", "requisites.txt"]
 
 
 async def test_a_new_generation_fetches_only_what_changed(registry: SmallRegistry, node: Node) -> None:
