@@ -6,6 +6,7 @@ is in `settings_cli.py`.
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from flox_formats.errors import FormatError
 from flox_formats.settings import SettingsInvalid
 from flox_formats.settings_command import add_settings, complete_places
 from registry_proxy.errors import RegistryError
+from registry_proxy.explain_cli import add_explain_command, explain
 from registry_proxy.floxhub.hub_cli import add_hub_commands, run_hub
 from registry_proxy.log import Log, LoggingHandler
 from registry_proxy.resolve_cli import add_resolve_command, resolve
@@ -48,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(error, 1)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read our output has gone: nothing more to say, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     serving = commands.add_parser("serve", help="run the registry", description="Runs the registry until SIGTERM.")
     add_settings(serving, Settings)
     add_resolve_command(commands)
+    add_explain_command(commands)
     add_config_command(commands)
     add_hub_commands(commands)
     commands.add_parser("demo", help="run it all on this machine", add_help=False)
@@ -90,6 +96,8 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace, rest: l
             return run_demo(rest)
         case "resolve":
             return _in_loop(resolve(arguments, settings_of(arguments)))
+        case "explain":
+            return _in_loop(explain(arguments, settings_of(arguments)))
         case _:
             return _in_loop(_serve(settings_of(arguments)))
 

@@ -1,79 +1,89 @@
 """`floxbridge resolve REF`: which generation, which digest, since when, from whom."""
 
 import argparse
+import contextlib
 import json
 import tempfile
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from flox_formats.environment import EnvironmentRef
-from flox_formats.settings_command import add_settings
-from registry_proxy.floxhub.credential import View
-from registry_proxy.images.reference import PREFIX, GenerationTag, LiveTag
-from registry_proxy.log import Log
-from registry_proxy.repositories.environments import TaggedImage
-from registry_proxy.settings import Settings
-from registry_proxy.wiring import NoMetrics, floxhub_urls, open_registry
+import httpx2
 
-_SETTINGS = ("floxhub_url", "floxhub_git_url", "floxhub_token_file", "lookup_timeout_s", "connect_timeout_s")
+from flox_formats.environment import EnvironmentRef, EnvironmentRefInvalid
+from flox_formats.settings import SettingsInvalid
+from flox_formats.settings_command import add_settings
+from registry_proxy.explain.from_registry import FromRegistry
+from registry_proxy.explain.registry_api import RegistryApi
+from registry_proxy.explain.resolved import Resolved, from_tagged
+from registry_proxy.floxhub.credential import View
+from registry_proxy.floxhub.urls import FloxHubUrls
+from registry_proxy.images.reference import GenerationTag, LiveTag
+from registry_proxy.log import Log
+from registry_proxy.settings import Settings
+from registry_proxy.wiring import NoMetrics, Registry, cluster_token, floxhub_urls, open_registry
+
+ASKING = ("floxhub_url", "floxhub_git_url", "floxhub_token_file", "lookup_timeout_s", "connect_timeout_s")
+"""The settings that a command needs to ask FloxHub."""
+
+_EXAMPLES = """\
+examples:
+  floxbridge resolve acme/web                    the live generation, asked of FloxHub now
+  floxbridge resolve acme/web:12 --json
+  floxbridge resolve acme/web --registry-url http://registry:5000    what a pod that starts now would get
+"""
 
 
 def add_resolve_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "resolve",
         help="which generation and digest a reference means now",
-        description="Asks FloxHub itself, as the registry would, and keeps nothing.",
+        description="Asks FloxHub itself, as the registry would, and keeps nothing; or asks a registry that runs,\n"
+        "which may have FloxHub's answer from a while ago.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("ref", metavar="REF", help="owner/name for the live generation, or owner/name:N")
+    parser.add_argument("ref", type=_ref, metavar="REF", help="owner/name for the live generation, or owner/name:N")
+    parser.add_argument("--registry-url", metavar="URL", help="ask the registry that runs there")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    add_settings(parser, Settings, _SETTINGS)
+    add_settings(parser, Settings, ASKING)
 
 
 async def resolve(arguments: argparse.Namespace, settings: Settings) -> int:
     """Prints the answer on stdout. Raises RegistryError, FormatError."""
-    ref = EnvironmentRef.parse(arguments.ref)
-    tag = GenerationTag(ref.generation) if ref.generation is not None else LiveTag()
-    with tempfile.TemporaryDirectory(prefix="floxbridge-resolve-") as state:
-        asked = replace(settings, state_dir=Path(state))
-        async with open_registry(asked, floxhub_urls(asked, None), Log(), NoMetrics()) as registry:
-            facts = _facts(
-                await registry.environments.tagged(View(ref.environment, await registry.token.current()), tag)
-            )
-    print(json.dumps(facts, indent=2) if arguments.json else _text(facts))
+    ref: EnvironmentRef = arguments.ref
+    if arguments.registry_url is not None:
+        token = (await cluster_token(settings, Log()).current()).token
+        with httpx2.Client(timeout=settings.lookup_timeout_s, follow_redirects=True) as http:
+            resolved = FromRegistry(RegistryApi(http, arguments.registry_url, token)).resolve(ref)
+    else:
+        resolved = await _ask_floxhub(ref, settings)
+    print(json.dumps(resolved.to_json(), indent=2) if arguments.json else resolved.to_text())
     return 0
 
 
-def _facts(tagged: TaggedImage) -> dict[str, object]:
-    image, snapshot = tagged.image, tagged.resolution.snapshot
-    number = image.generation.number
-    return {
-        "environment": str(image.environment),
-        "generation": number,
-        "live": snapshot.generations.live == number,
-        "created": _time(image.generation.created),
-        "author": _author(tagged),
-        "digest": str(image.index.digest),
-        "image": f"{PREFIX}/{image.environment}@{image.index.digest}",
-        "lockfile": str(image.lockfile.digest),
-        "platforms": {f"linux/{system.oci_architecture}": str(m.digest) for system, m in image.manifests.items()},
-        "source": image.page,
-        "commit": snapshot.commit,
-    }
+@contextlib.asynccontextmanager
+async def registry_without_state(settings: Settings) -> AsyncIterator[tuple[Registry, FloxHubUrls]]:
+    """A registry for one question. Raises SettingsInvalid, StorageFailed."""
+    if settings.hub_dir is not None:
+        raise SettingsInvalid(
+            "hub_dir is set: its FloxHub is served by the registry alone; ask that with --registry-url URL"
+        )
+    urls = floxhub_urls(settings, None)
+    with tempfile.TemporaryDirectory(prefix="floxbridge-") as state:
+        async with open_registry(replace(settings, state_dir=Path(state)), urls, Log(), NoMetrics()) as registry:
+            yield registry, urls
 
 
-def _author(tagged: TaggedImage) -> str | None:
-    """Who made the generation: the first entry of the history that says so."""
-    number = tagged.image.generation.number
-    entries = tagged.resolution.snapshot.generations.history
-    return next((entry.author for entry in entries if entry.current_generation == number), None)
+async def _ask_floxhub(ref: EnvironmentRef, settings: Settings) -> Resolved:
+    tag = GenerationTag(ref.generation) if ref.generation is not None else LiveTag()
+    async with registry_without_state(settings) as (registry, urls):
+        view = View(ref.environment, await registry.token.current())
+        return from_tagged(await registry.environments.tagged(view, tag), urls.base)
 
 
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _text(facts: dict[str, object]) -> str:
-    lines = [f"{facts['environment']} generation {facts['generation']}{' (live)' if facts['live'] else ''}"]
-    lines += [f"  {key:<10} {facts[key]}" for key in ("created", "author", "image", "lockfile", "source")]
-    return "\n".join(lines)
+def _ref(text: str) -> EnvironmentRef:
+    try:
+        return EnvironmentRef.parse(text)
+    except EnvironmentRefInvalid as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from problem

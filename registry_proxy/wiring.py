@@ -91,6 +91,16 @@ def trusted_keys(settings: Settings) -> TrustedKeys:
         raise SettingsInvalid(f"setting --trusted-key: {error}") from error
 
 
+def cluster_token(settings: Settings, log: Log) -> ClusterToken:
+    return ClusterToken(
+        settings.floxhub_token_file,
+        TokenEvents(
+            unusable=lambda sentence: log.event("token_unusable", message=sentence),
+            expiring=lambda sentence: log.event("token_expiring", message=sentence),
+        ),
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_registry(
     settings: Settings, urls: FloxHubUrls, log: Log, metrics: RegistryMetrics
@@ -125,13 +135,7 @@ async def open_registry(
                 lookup_timeout_s=settings.lookup_timeout_s,
                 metrics=metrics,
             )
-            token = ClusterToken(
-                settings.floxhub_token_file,
-                TokenEvents(
-                    unusable=lambda sentence: log.event("token_unusable", message=sentence),
-                    expiring=lambda sentence: log.event("token_expiring", message=sentence),
-                ),
-            )
+            token = cluster_token(settings, log)
             images = GenerationImages(urls, store, holdings, threads)
             index_referrers = IndexReferrers(
                 closures,

@@ -109,13 +109,14 @@ class Holdings:
         for entry in os.scandir(folder):
             if entry.name.endswith(".json") and not entry.name.startswith("."):
                 with suppress(OSError, FormatError):  # a record can be made again; a broken one is as good as none
-                    held |= {holding.digest: holding for holding in _read_record(Path(entry.path))}
+                    held |= {holding.digest: holding for holding in read_record(Path(entry.path))}
         return held
 
     def _folder(self, environment: EnvironmentName) -> Path:
         return self._root / environment.owner / environment.name
 
 
-def _read_record(path: Path) -> list[Holding]:
+def read_record(path: Path) -> list[Holding]:
+    """Raises RecordInvalid and other FormatErrors, OSError."""
     members = read_object(path.read_bytes(), what=f"record {path}", max_bytes=_MAX_RECORD_BYTES, error=RecordInvalid)
     return [Holding.read(fields) for fields in Fields(members, where="record", error=RecordInvalid).objects("holdings")]

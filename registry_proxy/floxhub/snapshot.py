@@ -180,5 +180,21 @@ class Snapshots:
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 
+def newest_kept(root: Path, environment: EnvironmentName) -> Snapshot | None:
+    """The newest commit that anybody was shown, spelled as asked or but for case. Only reads: a registry may run.
+
+    For whoever may read the files anyway; a request gets what its own credential was shown.
+    """
+    with suppress(OSError, ValueError, EnvironmentUnusable, FloxHubGarbled):  # ValueError: none, or several
+        owners = [it for it in root.iterdir() if it.name.lower() == environment.owner.lower()]
+        homes = [it for owner in owners for it in owner.iterdir() if it.name.lower() == environment.name.lower()]
+        exact = [it for it in homes if it == root / environment.owner / environment.name]
+        (home,) = exact or homes
+        pointer = max(home.glob("current.*"), key=lambda path: path.stat().st_mtime)
+        commit = pointer.read_text().strip()
+        return Snapshot.read(EnvironmentName(home.parent.name, home.name), commit, home / commit)
+    return None
+
+
 def _pointer(viewer: str) -> str:
     return f"current.{viewer}"

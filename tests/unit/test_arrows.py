@@ -35,7 +35,9 @@ class Arrow:
 
 SIGNATURE = "flox_formats.signature"
 STANDARD_LIBRARY = tuple(sys.stdlib_module_names)
-COMMAND_LINE = tuple(f"registry_proxy.{name}" for name in ("cli", "resolve_cli", "server", "settings_cli", "wiring"))
+COMMAND_LINE = tuple(
+    f"registry_proxy.{name}" for name in ("cli", "explain_cli", "resolve_cli", "server", "settings_cli", "wiring")
+)
 WIRING = ("registry_proxy.app", *COMMAND_LINE)
 ARROWS = [
     Arrow("formats-need-nothing", "flox_formats", doors=(SIGNATURE,), only=(*STANDARD_LIBRARY, "flox_formats")),
