@@ -41,9 +41,13 @@ class RepositoryUnknown(RegistryError):
 
 
 class EnvironmentUnknown(RegistryError):
-    """FloxHub has no such environment, or none that the caller may see: it does not say which (FH §1.6)."""
+    """FloxHub has no such environment, or none that the caller may see: it does not say which (FH §1.6).
+
+    `after_token`: FloxHub had asked for the token, and seen it, before it said so.
+    """
 
     status, code = 404, "NAME_UNKNOWN"
+    after_token = False
 
 
 class EnvironmentPrivate(RegistryError):

@@ -74,6 +74,9 @@ class Settings:
         None, _path, "file with the cluster's own FloxHub token; re-read on change"
     )
     hub_dir: Path | None = setting(None, _path, "serve a FloxHub of one's own from this folder, and ask that")
+    hub_tokens_file: Path | None = setting(
+        None, _path, "file with the tokens of that FloxHub, for private environments"
+    )
     nix_cache: tuple[str, ...] = setting(_CACHES, texts, "binary cache to fetch packages from, in order (repeatable)")
     trusted_key: tuple[str, ...] = setting(
         _KEYS, texts, "public key NAME:BASE64 that vouches for packages (repeatable)"

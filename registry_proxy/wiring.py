@@ -9,6 +9,7 @@ from typing import Protocol
 import anyio
 import anyio.to_thread
 import httpx2
+from starlette.types import ASGIApp
 
 from flox_formats.errors import FormatError
 from flox_formats.settings import SettingsInvalid
@@ -21,6 +22,7 @@ from registry_proxy.endpoints.callers import Callers
 from registry_proxy.floxhub.asking import Asking, AskingMetrics
 from registry_proxy.floxhub.cluster_token import ClusterToken, TokenEvents
 from registry_proxy.floxhub.git import FloxHubGit
+from registry_proxy.floxhub.hub_tokens import HubTokens
 from registry_proxy.floxhub.local_server import serve_hub_app
 from registry_proxy.floxhub.resolver import Freshness, Resolver, ResolverMetrics
 from registry_proxy.floxhub.snapshot import Snapshots
@@ -147,7 +149,7 @@ async def open_registry(
             environments = EnvironmentImages(
                 resolver, images, store, holdings, downloads, closures, index_referrers, caches, threads
             )
-            hub = serve_hub_app(settings.hub_dir) if settings.hub_dir is not None else None
+            hub = _embedded_hub(settings, log)
             _watch(metrics, store, downloads, token)
             counting = asyncio.create_task(anyio.to_thread.run_sync(store.count, abandon_on_cancel=True))
             try:
@@ -157,6 +159,16 @@ async def open_registry(
                 await asyncio.gather(counting, return_exceptions=True)
                 for part in (images, index_referrers, resolver, closures, downloads):
                     await part.aclose()
+
+
+def _embedded_hub(settings: Settings, log: Log) -> ASGIApp | None:
+    if settings.hub_dir is None:
+        return None
+    path = settings.hub_tokens_file
+    if path is None:
+        return serve_hub_app(settings.hub_dir)
+    tokens = HubTokens(path, problem=lambda sentence: log.event("hub_tokens_unusable", message=sentence))
+    return serve_hub_app(settings.hub_dir, tokens=tokens)
 
 
 def _watch(metrics: RegistryMetrics, store: ContentStore, downloads: Downloads, token: ClusterToken) -> None:

@@ -6,7 +6,6 @@ good, or that only one question is in flight (`resolver.py`).
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import anyio
@@ -74,10 +73,13 @@ class Asking:
     async def _as_spelled(
         self, environment: EnvironmentName, viewer: str, token: str | None, known: Snapshot | None
     ) -> Snapshot:
+        not_found: EnvironmentUnknown | EnvironmentPrivate | None = None
         if known is None or known.environment == environment:
-            with suppress(EnvironmentUnknown):
+            try:
                 return await self._fetch(environment, viewer, token, known)
-        exact = await self._spelled(environment, token)
+            except (EnvironmentUnknown, EnvironmentPrivate) as error:
+                not_found = error
+        exact = await self._spelled(environment, token, not_found)
         return await self._fetch(exact, viewer, token, known if known and known.environment == exact else None)
 
     async def _fetch(self, exact: EnvironmentName, viewer: str, token: str | None, known: Snapshot | None) -> Snapshot:
@@ -99,11 +101,26 @@ class Asking:
         finally:
             self._snapshots.drop(folder)
 
-    async def _spelled(self, asked: EnvironmentName, token: str | None) -> EnvironmentName:
-        """OCI names are lower case and FloxHub's are not (design 4.1): the one branch that differs only by case."""
+    async def _spelled(
+        self, asked: EnvironmentName, token: str | None, not_found: EnvironmentUnknown | EnvironmentPrivate | None
+    ) -> EnvironmentName:
+        """OCI names are lower case and FloxHub's are not (design 4.1): the one branch that differs only by case.
+
+        `not_found` is what FloxHub said of the name as it was asked for. It may call any name private, where the owner
+        has private environments, so a list is asked for all the same.
+        """
         deadline = Deadline.after(self._timeout_s)
-        names = await self._in_thread(lambda: self._git.branches(asked.owner, token=token, deadline=deadline))
+        token_wanted = token is not None and (
+            not_found is None or (isinstance(not_found, EnvironmentUnknown) and not_found.after_token)
+        )
+        names = await self._in_thread(
+            lambda: self._git.branches(asked.owner, token=token, token_wanted=token_wanted, deadline=deadline)
+        )
         matches = [name for name in names if name.lower() == asked.name.lower()]
+        if isinstance(not_found, EnvironmentPrivate) and not matches:
+            raise not_found
+        if not matches and not_found is None:
+            return asked  # what was found under another spelling is gone: let FloxHub say why
         if asked.name in matches or len(matches) == 1:
             return asked if asked.name in matches else EnvironmentName(asked.owner, matches[0])
         if not matches:

@@ -55,9 +55,15 @@ class FloxHubGit:
     def __init__(self, urls: FloxHubUrls, http: httpx2.Client) -> None:
         self._urls, self._http = urls, http
 
-    def branches(self, owner: str, *, token: str | None, deadline: Deadline) -> tuple[str, ...]:
-        """The names of all environments of an owner that FloxHub shows us. Two round trips."""
-        client = self._client(owner, token, deadline, _MAX_REFS_BYTES)
+    def branches(self, owner: str, *, token: str | None, token_wanted: bool, deadline: Deadline) -> tuple[str, ...]:
+        """The names of all environments of an owner that FloxHub shows us. Two round trips.
+
+        `token_wanted`: FloxHub has asked for the token already. It does not ask again for a list; it only leaves out.
+        """
+        url = self._urls.repository(owner)
+        client = GitClient(
+            self._http, url, token=token, asked_before=token_wanted, deadline=deadline, max_bytes=_MAX_REFS_BYTES
+        )
         try:
             refs = client.get_refs("", protocol_version=2, ref_prefix=[Ref(_HEADS)]).refs
         except _GARBAGE as error:
@@ -79,7 +85,8 @@ class FloxHubGit:
         an empty directory of the caller's, who removes it when this raises one of FloxHub's errors.
         """
         branch = Ref(_HEADS + environment.name.encode())
-        client = self._client(environment.owner, token, deadline, _MAX_PACK_BYTES)
+        url = self._urls.repository(environment.owner)
+        client = GitClient(self._http, url, token=token, deadline=deadline, max_bytes=_MAX_PACK_BYTES)
 
         def wanted(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
             tip = refs.get(branch)
@@ -91,7 +98,9 @@ class FloxHubGit:
                 answer = self._fetch_pack(client, branch, wanted, pack)
             tip = answer.refs.get(branch)
             if tip is None:
-                raise EnvironmentUnknown(f"FloxHub at {self._urls.base} has no environment {environment}")
+                unknown = EnvironmentUnknown(f"FloxHub at {self._urls.base} has no environment {environment}")
+                unknown.after_token = client.challenged
+                raise unknown
             commit = tip.decode()
             if not have(commit):
                 _keep(pack_path, folder, tip)
@@ -113,10 +122,6 @@ class FloxHubGit:
             ref_prefix=[branch],
             protocol_version=2,
         )
-
-    def _client(self, owner: str, token: str | None, deadline: Deadline, max_bytes: int) -> GitClient:
-        url = self._urls.repository(owner)
-        return GitClient(self._http, url, token=token, deadline=deadline, max_bytes=max_bytes)
 
     def _garbled(self, owner: str, error: Exception) -> FloxHubGarbled:
         url = self._urls.repository(owner)

@@ -51,11 +51,20 @@ class GitClient(AbstractHttpGitClient):
     As far as HTTP goes it raises only errors of ours; what dulwich makes of the bytes is the caller's affair.
     """
 
-    def __init__(self, http: httpx2.Client, url: str, *, token: str | None, deadline: Deadline, max_bytes: int) -> None:
-        """As git does it, FloxHub is shown the token only once it has asked for one (FH §1.4)."""
+    def __init__(
+        self,
+        http: httpx2.Client,
+        url: str,
+        *,
+        token: str | None,
+        asked_before: bool = False,
+        deadline: Deadline,
+        max_bytes: int,
+    ) -> None:
+        """As git does it, FloxHub is shown the token only once it asked for it (FH §1.4), here or `asked_before`."""
         super().__init__(url, thin_packs=False, quiet=True)
         self._http, self._deadline, self._bytes_left = http, deadline, max_bytes
-        self._token, self._challenged = token, False
+        self._token, self.challenged = token, asked_before and token is not None
 
     def _get_url(self, path: str | bytes) -> str:
         return urljoin(self._base_url, path if isinstance(path, str) else path.decode())
@@ -71,9 +80,9 @@ class GitClient(AbstractHttpGitClient):
         response = self._send(url, headers, body)
         if self._asks_for_token(response):
             response.close()
-            self._challenged = True
+            self.challenged = True
             response = self._send(url, headers, body)
-        _check_status(response, self._base_url, had_token=self._challenged)
+        _check_status(response, self._base_url, had_token=self.challenged)
         answer = _Answer(response, self._read_some)
         if data is None and answer.content_type != _ADVERTISEMENT:
             answer.close()
@@ -87,7 +96,7 @@ class GitClient(AbstractHttpGitClient):
         request = self._http.build_request(
             "GET" if body is None else "POST", url, headers=headers, content=body, timeout=self._deadline.left_s()
         )
-        if self._challenged:
+        if self.challenged:
             secret = base64.b64encode(f"oauth:{self._token}".encode()).decode()
             request.headers["Authorization"] = f"Basic {secret}"
         try:
@@ -97,7 +106,7 @@ class GitClient(AbstractHttpGitClient):
 
     def _asks_for_token(self, response: httpx2.Response) -> bool:
         asked = response.headers.get("www-authenticate", "").lower().startswith("basic")
-        return response.status_code == 401 and asked and self._token is not None and not self._challenged
+        return response.status_code == 401 and asked and self._token is not None and not self.challenged
 
     def _read_some(self, chunks: Iterator[bytes]) -> bytes:
         try:

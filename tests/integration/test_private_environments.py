@@ -1,0 +1,247 @@
+"""Private environments through the registry: every route by every kind of caller; and no token anywhere to be read.
+
+One owner has a public and a private environment that share all of their bytes. Sharing bytes never grants access.
+"""
+
+import base64
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from flox_formats.environment import EnvironmentName
+from registry_proxy.floxhub import local
+from registry_proxy.floxhub.hub_tokens import HubTokens
+from registry_proxy.floxhub.local_server import serve_hub_app
+from registry_proxy.floxhub.privacy import Visibility
+from tests.integration.faulty_upstream import Fault, FaultyUpstream, serving
+from tests.integration.registry_rig import World, running_registry
+from tests.integration.test_pull_api import digest_of, message
+
+PUBLIC, PRIVATE = "/v2/flox/empty/acme/web", "/v2/flox/empty/acme/secret"
+RIGHT, EXPIRED, FOREIGN, WRONG = (
+    "flox_pat_right_5ec",
+    "flox_pat_expired_5ec",
+    "flox_pat_foreign_5ec",
+    "flox_pat_wrong_5ec",
+)
+TOKENS = f"{RIGHT} acme\n{EXPIRED} acme expires=2020-01-01T00:00:00Z\n{FOREIGN} somebody\n"
+
+
+def basic(token: str, user: str = "oauth") -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{token}".encode()).decode()}
+
+
+CALLERS: dict[str, dict[str, str]] = {
+    "none": {},
+    "docker-hub-password": basic("flox_pat_right_5ec", user="alice"),
+    "wrong": basic(WRONG),
+    "expired": basic(EXPIRED),
+    "foreign": basic(FOREIGN),
+    "right": basic(RIGHT),
+    "right-bearer": {"Authorization": f"Bearer {RIGHT}"},
+    "right-as-floxhub": basic(RIGHT, user="floxhub"),
+}
+ALLOWED = {"right", "right-bearer", "right-as-floxhub"}
+REFUSED_WITH = {"none": 401, "docker-hub-password": 401, "wrong": 401, "expired": 401, "foreign": 404}
+"""A token that FloxHub knows, and that does not open the environment, is told that there is none."""
+
+
+@dataclass
+class Hub:
+    """A FloxHub with a private environment, what it was sent, and the settings of a registry that asks it."""
+
+    world: World
+    upstream: FaultyUpstream
+    settings: dict[str, Any]
+    authorizations: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def hub(world: World) -> Iterator[Hub]:
+    hello = world.package("hello", "hi")
+    world.push("acme/web", hello)
+    world.push("acme/secret", hello)
+    local.set_visibility(world.hub, EnvironmentName("acme", "secret"), Visibility.PRIVATE)
+    tokens = world.root / "tokens"
+    tokens.write_text(TOKENS)
+    tokens.chmod(0o600)
+    app = serve_hub_app(world.hub, tokens=HubTokens(tokens, problem=print))
+    authorizations = list[str]()
+
+    async def listening(scope: Any, receive: Any, send: Any) -> None:
+        authorizations.extend(value.decode() for name, value in scope["headers"] if name == b"authorization")
+        await app(scope, receive, send)
+
+    upstream = FaultyUpstream(listening)
+    with serving(upstream) as url:
+        yield Hub(world, upstream, {"hub_dir": None, "floxhub_url": url}, authorizations)
+        upstream.release.set()
+
+
+def paths_of(client: httpx2.Client, repository: str) -> dict[str, str]:
+    """A path of every route, by digest where there is one, as someone who may see it all finds them."""
+    headers = CALLERS["right"]
+    index = client.get(f"{repository}/manifests/live", headers=headers)
+    assert index.status_code == 200, index.text
+    platform = index.json()["manifests"][0]["digest"]
+    manifest = client.get(f"{repository}/manifests/{platform}", headers=headers).json()
+    (closure,) = client.get(f"{repository}/referrers/{platform}", headers=headers).json()["manifests"]
+    artifact = client.get(f"{repository}/manifests/{closure['digest']}", headers=headers).json()
+    return {
+        "tag": f"{repository}/manifests/live",
+        "number": f"{repository}/manifests/1",
+        "index": f"{repository}/manifests/{index.headers['docker-content-digest']}",
+        "manifest": f"{repository}/manifests/{platform}",
+        "config": f"{repository}/blobs/{manifest['config']['digest']}",
+        "layer": f"{repository}/blobs/{manifest['layers'][0]['digest']}",
+        "lockfile": f"{repository}/blobs/{index.json()['annotations']['dev.flox.lockfile']}",
+        "tags": f"{repository}/tags/list",
+        "referrers": f"{repository}/referrers/{platform}",
+        "closure": f"{repository}/manifests/{closure['digest']}",
+        "closure-document": f"{repository}/blobs/{artifact['config']['digest']}",
+        "nar": f"{repository}/blobs/{artifact['layers'][1]['digest']}",
+    }
+
+
+@pytest.mark.parametrize("knows_it_all", [True, False], ids=["after-someone-who-may", "first"])
+def test_every_route_by_every_caller(hub: Hub, knows_it_all: bool) -> None:
+    with running_registry(hub.world.settings("teller", **hub.settings)) as teller:
+        private, public = paths_of(teller, PRIVATE), paths_of(teller, PUBLIC)
+    with running_registry(hub.world.settings("asked", **hub.settings)) as client:
+        if knows_it_all:
+            paths_of(client, PRIVATE)
+        for caller, headers in CALLERS.items():
+            for route, path in private.items():
+                answer = client.get(path, headers=headers)
+                wanted = 200 if caller in ALLOWED else REFUSED_WITH[caller]
+                assert answer.status_code == wanted, (caller, route, answer.text)
+                if wanted == 401:
+                    assert answer.headers["www-authenticate"].startswith("Basic "), (caller, route)
+                assert client.head(path, headers=headers).status_code == wanted, (caller, route)
+            for route, path in public.items():
+                assert client.get(path, headers=headers).status_code == 200, (caller, route)
+        assert paths_of(client, PUBLIC)["nar"].rpartition("/")[2] == private["nar"].rpartition("/")[2]
+
+
+def test_bytes_of_a_private_environment_are_not_reached_through_a_public_one(hub: Hub) -> None:
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        private = paths_of(client, PRIVATE)
+        paths_of(client, PUBLIC)
+        for route in ("index", "manifest", "config", "closure"):
+            answer = client.get(private[route].replace("/secret/", "/web/"))
+            assert answer.status_code == 404, route
+
+
+def test_a_rejected_token_is_told_from_a_missing_environment(hub: Hub) -> None:
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        assert "token rejected" in message(client.get(f"{PRIVATE}/manifests/live", headers=basic(WRONG)))
+        assert "private" in message(client.get(f"{PRIVATE}/manifests/live"))
+        nothing = client.get("/v2/flox/empty/acme/nothing/manifests/live", headers=basic(RIGHT))
+        assert (nothing.status_code, "no environment acme/nothing" in message(nothing)) == (404, True)
+
+
+@pytest.mark.parametrize("caller", ["none", "wrong", "foreign"])
+def test_mirror_traffic_is_never_challenged(hub: Hub, caller: str) -> None:
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        answer = client.get(f"{PRIVATE}/manifests/live?ns=docker.io", headers=CALLERS[caller])
+    assert (answer.status_code, "www-authenticate" in answer.headers) == (404, False)
+
+
+def test_floxhub_is_shown_floxhub_tokens_only(hub: Hub) -> None:
+    others = [
+        basic("hunter2", user="alice"),
+        {"Authorization": "Bearer a-docker-hub-token"},
+        {"Authorization": "Negotiate abc"},
+    ]
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        for headers in others:
+            assert client.get(f"{PRIVATE}/manifests/live", headers=headers).status_code == 401
+        assert hub.authorizations == []
+        assert client.get(f"{PUBLIC}/manifests/live", headers=basic(RIGHT)).status_code == 200
+        assert hub.authorizations == [], "as git does it: a token is shown to a FloxHub that asks for one"
+        assert client.get(f"{PRIVATE}/manifests/live", headers=basic(RIGHT)).status_code == 200
+    assert set(hub.authorizations) == {basic(RIGHT)["Authorization"]}
+
+
+def test_the_clusters_token_stands_in_where_a_request_brings_none(hub: Hub) -> None:
+    token = hub.world.root / "cluster-token"
+    token.write_text(WRONG)
+    with running_registry(hub.world.settings(floxhub_token_file=token, **hub.settings)) as client:
+        assert client.get(f"{PRIVATE}/manifests/live").status_code == 401
+        assert client.get(f"{PUBLIC}/manifests/live").status_code == 200
+        token.write_text(RIGHT)
+        deadline = time.monotonic() + 20
+        while (answer := client.get(f"{PRIVATE}/manifests/live")).status_code != 200:
+            assert time.monotonic() < deadline, answer.text
+        assert client.get(f"{PRIVATE}/manifests/live?ns=docker.io").status_code == 200
+        assert client.get(f"{PRIVATE}/manifests/live", headers=basic(FOREIGN)).status_code == 404
+
+
+def test_case_is_found_among_public_and_among_private_ones(hub: Hub) -> None:
+    hub.world.push("acme/Mixed", hub.world.package("hello", "hi"))
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        path = "/v2/flox/empty/acme/mixed/manifests/live"
+        for headers in ({}, basic(RIGHT), basic(FOREIGN)):
+            answer = client.get(path, headers=headers)
+            assert answer.json()["annotations"]["dev.flox.environment"] == "acme/Mixed"
+        local.set_visibility(hub.world.hub, EnvironmentName("acme", "Mixed"), Visibility.PRIVATE)
+        statuses = [client.get(path, headers=headers).status_code for headers in ({}, basic(RIGHT), basic(FOREIGN))]
+        assert statuses == [401, 200, 404]
+    with running_registry(hub.world.settings("another", **hub.settings)) as client:
+        statuses = [client.get(path, headers=headers).status_code for headers in ({}, basic(RIGHT), basic(FOREIGN))]
+        assert statuses == [401, 200, 404]
+
+
+def test_an_environment_that_becomes_private_is_no_longer_shown(hub: Hub) -> None:
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        digest = digest_of(client, "live", PUBLIC)
+        local.set_visibility(hub.world.hub, EnvironmentName("acme", "web"), Visibility.PRIVATE)
+        assert client.get(f"{PUBLIC}/manifests/live").status_code == 401
+        assert client.get(f"{PUBLIC}/manifests/{digest}").status_code == 401
+        assert client.get(f"{PUBLIC}/manifests/{digest}", headers=basic(RIGHT)).status_code == 200
+
+
+def test_while_floxhub_is_away_each_sees_what_it_was_shown_also_after_a_restart(hub: Hub) -> None:
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        paths = paths_of(client, PRIVATE)
+    hub.upstream.fault = Fault.SERVER_ERROR
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        for route, path in paths.items():
+            assert client.get(path, headers=basic(RIGHT)).status_code == 200, route
+            for other in ({}, basic(FOREIGN), basic(WRONG)):
+                assert client.get(path, headers=other).status_code == 503, route
+
+
+def test_no_token_is_left_anywhere(hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:
+    token = hub.world.root / "cluster-token"
+    token.write_text(RIGHT)
+    said = list[str]()
+    with running_registry(hub.world.settings(floxhub_token_file=token, access_log=True, **hub.settings)) as client:
+        for headers in CALLERS.values():
+            for path in (f"{PRIVATE}/manifests/live", f"{PRIVATE}/manifests/9", f"{PUBLIC}/tags/list"):
+                answer = client.get(path, headers=headers)
+                said += [answer.text, str(answer.headers)]
+        said.append(client.get("/metrics").text)
+        said += [Path(f"/proc/{process}/cmdline").read_text() for process in processes()]
+    said += [path.read_bytes().decode("latin-1") for path in files(hub.world.root / "state")]
+    said += [str(path) for path in files(hub.world.root / "state")]
+    said += capfd.readouterr()
+    secrets = [RIGHT, WRONG, FOREIGN, EXPIRED]
+    secrets += [base64.b64encode(f"oauth:{secret}".encode()).decode() for secret in secrets]
+    assert [secret for secret in secrets for text in said if secret in text] == []
+
+
+def processes() -> list[str]:
+    own = str(os.getpid())
+    children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+    return [own, *(child for child in children if Path(f"/proc/{child}/cmdline").exists())]
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
