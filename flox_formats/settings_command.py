@@ -42,8 +42,10 @@ def is_repeatable(field: "dataclasses.Field[Any]") -> bool:
 def shown_value(value: object) -> object:
     """As JSON has it. Whatever an URL carries besides its place is masked: a password, a query."""
     if isinstance(value, tuple):
-        texts = [str(shown_value(one)) for one in value]
-        return texts if all(isinstance(one, str) for one in value) else ":".join(texts)
+        if all(isinstance(one, str) for one in value):
+            return [shown_value(one) for one in value]
+        host, port = value
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

@@ -91,7 +91,7 @@ def test_what_kubernetes_says_of_a_service_of_our_name_is_passed_over(name: str)
         pytest.param("https://host/a?key=secret&b=1", "https://host/a?***", id="query"),
         pytest.param("https://host/a@b", "https://host/a@b", id="no-secret"),
         pytest.param(("https://a:b@c", "file:///d"), ["https://***@c", "file:///d"], id="list"),
-        pytest.param(("::1", 5000), "::1:5000", id="address"),
+        pytest.param(("::1", 5000), "[::1]:5000", id="address"),
         pytest.param(Path("/x"), "/x", id="path"),
         pytest.param(2.0, 2, id="whole-seconds"),
         pytest.param(0.25, 0.25, id="part-of-a-second"),
