@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flox_formats.errors import FormatError
+from flox_formats.known_keys import KNOWN_KEYS
 from flox_formats.scripted_activation import BASH, is_bash
 from flox_formats.settings import count, flag, seconds, setting, text, texts
 from flox_formats.store_path import StorePath
@@ -11,13 +12,8 @@ from flox_formats.system import System
 
 PREFIX = "FLOXBRIDGE_"
 
-# FH §7: most packages are in the first cache, Flox's own in the second; the third key signs custom packages.
+# FH §7: most packages are in the first cache, Flox's own in the second.
 _CACHES = ("https://cache.nixos.org", "https://cache.flox.dev")
-_KEYS = (
-    "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=",
-    "flox-cache-public-1:7F4OyH7ZCnFhcze3fJdfyXYLQw/aV7GEed86nQ7IsOs=",
-    "floxhub-1:0QOAlcobcEvq1mqEf4qAYCaWnTTOXpyoRv/PmqfSixM=",
-)
 
 # bash-interactive 5.3p3 of nixpkgs, which the first cache has.
 _SHELLS = (
@@ -79,7 +75,7 @@ class Settings:
     )
     nix_cache: tuple[str, ...] = setting(_CACHES, texts, "binary cache to fetch packages from, in order (repeatable)")
     trusted_key: tuple[str, ...] = setting(
-        _KEYS, texts, "public key NAME:BASE64 that vouches for packages (repeatable)"
+        KNOWN_KEYS, texts, "public key NAME:BASE64 that vouches for packages (repeatable)"
     )
     activation_bash: tuple[str, ...] = setting(
         _SHELLS,

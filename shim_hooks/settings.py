@@ -7,17 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flox_formats.known_keys import KNOWN_KEYS
 from flox_formats.settings import seconds, setting, text, texts
 from flox_formats.signature import PublicKey
 
 PREFIX = "FLOXBRIDGE_NODE_"
-
-# FH §7: the public cache, Flox's own, and FloxHub's for custom packages.
-_KEYS = (
-    "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=",
-    "flox-cache-public-1:7F4OyH7ZCnFhcze3fJdfyXYLQw/aV7GEed86nQ7IsOs=",
-    "floxhub-1:0QOAlcobcEvq1mqEf4qAYCaWnTTOXpyoRv/PmqfSixM=",
-)
 
 
 def _path(value: object) -> Path:
@@ -44,7 +38,7 @@ class Settings:
     state_dir: Path = setting(Path("/var/lib/floxbridge"), _path, "folder of the node's store, on a disk of its size")
     socket: Path = setting(Path("/run/floxbridge/agent.sock"), _path, "where the launcher finds the agent")
     trusted_key: tuple[str, ...] = setting(
-        _KEYS, _keys, "public key NAME:BASE64 that vouches for packages (repeatable)"
+        KNOWN_KEYS, _keys, "public key NAME:BASE64 that vouches for packages (repeatable)"
     )
     connect_timeout_s: float = setting(0.2, seconds, "how long a connection to the registry may take to open")
     lookup_timeout_s: float = setting(

@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from registry_proxy.content.store import ContentStore
 from registry_proxy.errors import Draining
-from registry_proxy.images.empty_image import empty_layer
+from registry_proxy.images.empty_layer import empty_layer
 
 
 async def healthz(request: Request) -> Response:

@@ -1,92 +1,30 @@
-"""The generic empty image, and the one layer that every image here shares.
+"""The generic empty image, `flox/empty:<any tag>`: no environment inside; the pod's annotation names it."""
 
-The layer is kept as a file and not made: gzip's bytes differ between versions of zlib, and the digest must not.
-`python -m registry_proxy.images.empty_image` makes it anew; a test compares the kept file's entries with ENTRIES.
-"""
-
-import gzip
-import hashlib
-import io
-import tarfile
-from functools import cache, cached_property
-from importlib.resources import files
-from pathlib import Path
+from functools import cached_property
 
 from flox_formats.system import System
-from registry_proxy.images.content import CONFIG, INDEX, LAYER, MANIFEST, Content
+from registry_proxy.images.content import CONFIG, Content
+from registry_proxy.images.empty_layer import empty_layer, layer_diff_id
+from registry_proxy.images.image import PATH, image_index, image_manifest
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_LAYER_FILE = "empty_layer.tar.gz"
+_ANNOTATIONS = {"org.opencontainers.image.title": "flox/empty"}
 _EPOCH = "1970-01-01T00:00:00Z"
-
-PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"
-GROUP = "root:x:0:\nnogroup:x:65534:\n"
-NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
-
-ENTRIES: tuple[tuple[str, int, str | None], ...] = (
-    ("etc/", 0o755, None),
-    ("etc/group", 0o644, GROUP),
-    ("etc/nsswitch.conf", 0o644, NSSWITCH),
-    ("etc/passwd", 0o644, PASSWD),
-    ("home/", 0o755, None),
-    ("nix/", 0o755, None),
-    ("nix/store/", 0o755, None),
-    ("root/", 0o700, None),
-    ("run/", 0o755, None),
-    ("tmp/", 0o1777, None),
-    ("var/", 0o755, None),
-    ("var/tmp/", 0o1777, None),
-)
-"""Path, mode and text (None: a folder) of every entry of the layer, in its order (design 4.2)."""
-
-
-@cache
-def empty_layer() -> Content:
-    return Content(LAYER, files("registry_proxy.images").joinpath(_LAYER_FILE).read_bytes())
-
-
-@cache
-def layer_diff_id() -> str:
-    """The digest of the unpacked layer, as an image config names it."""
-    return "sha256:" + hashlib.sha256(gzip.decompress(empty_layer().data)).hexdigest()
 
 
 class EmptyImage:
-    """`flox/empty:<any tag>`: no environment inside; the pod's annotation names it."""
-
-    _ANNOTATIONS = {"org.opencontainers.image.title": "flox/empty"}  # noqa: RUF012
+    """The same for ever; each part is computed when it is first asked for."""
 
     @cached_property
     def configs(self) -> dict[System, Content]:
-        return {system: self._config(system) for system in System}
+        return {system: _config(system) for system in System}
 
     @cached_property
     def manifests(self) -> dict[System, Content]:
-        return {
-            system: Content.of_json(
-                MANIFEST,
-                {
-                    "schemaVersion": 2,
-                    "mediaType": MANIFEST,
-                    "config": config.descriptor(),
-                    "layers": [empty_layer().descriptor()],
-                    "annotations": self._ANNOTATIONS,
-                },
-            )
-            for system, config in self.configs.items()
-        }
+        return {system: image_manifest(config, _ANNOTATIONS) for system, config in self.configs.items()}
 
     @cached_property
     def index(self) -> Content:
-        return Content.of_json(
-            INDEX,
-            {
-                "schemaVersion": 2,
-                "mediaType": INDEX,
-                "manifests": platform_descriptors(self.manifests),
-                "annotations": self._ANNOTATIONS,
-            },
-        )
+        return image_index(self.manifests, _ANNOTATIONS)
 
     @cached_property
     def manifest_contents(self) -> tuple[Content, ...]:
@@ -96,41 +34,15 @@ class EmptyImage:
     def blob_contents(self) -> tuple[Content, ...]:
         return (empty_layer(), *self.configs.values())
 
-    def _config(self, system: System) -> Content:
-        return Content.of_json(
-            CONFIG,
-            {
-                "architecture": system.oci_architecture,
-                "os": "linux",
-                "created": _EPOCH,
-                "config": {"Env": [f"PATH={PATH}"]},
-                "rootfs": {"type": "layers", "diff_ids": [layer_diff_id()]},
-            },
-        )
 
-
-def platform_descriptors(manifests: dict[System, Content]) -> list[dict[str, object]]:
-    """The members of an index, sorted by architecture."""
-    ordered = sorted(manifests.items(), key=lambda item: item[0].oci_architecture)
-    return [
-        manifest.descriptor(platform={"architecture": system.oci_architecture, "os": "linux"})
-        for system, manifest in ordered
-    ]
-
-
-def make_layer() -> bytes:
-    """The layer's bytes as this machine's zlib makes them: equal in content to the kept ones, perhaps not in bytes."""
-    tar = io.BytesIO()
-    with tarfile.open(fileobj=tar, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for path, mode, text in ENTRIES:
-            entry = tarfile.TarInfo(path)
-            entry.mode, entry.mtime = mode, 0
-            entry.type = tarfile.DIRTYPE if text is None else tarfile.REGTYPE
-            data = (text or "").encode()
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return gzip.compress(tar.getvalue(), compresslevel=9, mtime=0)
-
-
-if __name__ == "__main__":
-    Path(__file__).with_name(_LAYER_FILE).write_bytes(make_layer())
+def _config(system: System) -> Content:
+    return Content.of_json(
+        CONFIG,
+        {
+            "architecture": system.oci_architecture,
+            "os": "linux",
+            "created": _EPOCH,
+            "config": {"Env": [f"PATH={PATH}"]},
+            "rootfs": {"type": "layers", "diff_ids": [layer_diff_id()]},
+        },
+    )

@@ -24,8 +24,9 @@ from registry_proxy.images.annotations import (
     VERSION,
     rfc3339,
 )
-from registry_proxy.images.content import CONFIG, INDEX, LOCKFILE, MANIFEST, Content
-from registry_proxy.images.empty_image import PATH, empty_layer, layer_diff_id, platform_descriptors
+from registry_proxy.images.content import CONFIG, LOCKFILE, Content
+from registry_proxy.images.empty_layer import empty_layer, layer_diff_id
+from registry_proxy.images.image import PATH, image_index, image_manifest
 
 _FLOX_USER_ID = 10000
 _NUMERIC_USER = re.compile(r"[0-9]+(:[0-9]+)?")
@@ -58,19 +59,11 @@ class EnvironmentImage:
 
     @cached_property
     def manifests(self) -> dict[System, Content]:
-        return {system: self._manifest(config) for system, config in self.configs.items()}
+        return {system: image_manifest(config, self.annotations) for system, config in self.configs.items()}
 
     @cached_property
     def index(self) -> Content:
-        return Content.of_json(
-            INDEX,
-            {
-                "schemaVersion": 2,
-                "mediaType": INDEX,
-                "manifests": platform_descriptors(self.manifests),
-                "annotations": self.annotations,
-            },
-        )
+        return image_index(self.manifests, self.annotations)
 
     @cached_property
     def manifest_contents(self) -> tuple[Content, ...]:
@@ -79,18 +72,6 @@ class EnvironmentImage:
     @cached_property
     def blob_contents(self) -> tuple[Content, ...]:
         return (empty_layer(), *self.configs.values(), self.lockfile_content)
-
-    def _manifest(self, config: Content) -> Content:
-        return Content.of_json(
-            MANIFEST,
-            {
-                "schemaVersion": 2,
-                "mediaType": MANIFEST,
-                "config": config.descriptor(),
-                "layers": [empty_layer().descriptor()],
-                "annotations": self.annotations,
-            },
-        )
 
     @cached_property
     def annotations(self) -> dict[str, str]:

@@ -14,7 +14,8 @@ from flox_formats.json_document import canonical_json
 from flox_formats.lockfile import Lockfile
 from flox_formats.system import System
 from registry_proxy.images.content import INDEX, MANIFEST
-from registry_proxy.images.empty_image import ENTRIES, EmptyImage, empty_layer, layer_diff_id, make_layer
+from registry_proxy.images.empty_image import EmptyImage
+from registry_proxy.images.empty_layer import ENTRIES, empty_layer, layer_diff_id, make_layer
 from registry_proxy.images.environment_image import EnvironmentImage
 
 _LOCKFILES = Path(__file__).parents[1] / "fixtures" / "lockfiles"
