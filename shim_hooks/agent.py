@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from shim_hooks.bundle.pinned import PinnedGeneration
 from shim_hooks.bundle.placing import joined, placement
 from shim_hooks.bundle.rootfs import Rootfs
 from shim_hooks.bundle.spec import Spec
+from shim_hooks.bundle.token_mount import find_token
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realise import Realised, Wanted
 from shim_hooks.errors import NodeError, NotSupported, RegistryUnavailable, StoreFailed
@@ -63,7 +65,8 @@ class Agent:
         if isinstance(decision, Untouched):
             self._log.event("untouched", container=request.container_id, reason=decision.reason)
             return
-        realised = await self._enter(request, spec, decision.wanted)
+        token = await in_thread(lambda: find_token(spec))
+        realised = await self._enter(request, spec, replace(decision.wanted, token=token))
         self._log.event(
             "created",
             container=request.container_id,
@@ -150,7 +153,9 @@ class Agent:
         if PinnedGeneration.of_mark(spec.annotations) is None:
             return None
         decision = decide(spec)
-        return decision.wanted if isinstance(decision, InEnvironment) and decision.exec_too else None
+        if not isinstance(decision, InEnvironment) or not decision.exec_too:
+            return None
+        return replace(decision.wanted, access_granted=True)
 
     def _place(self, request: CreateRequest, spec: Spec, rootfs: Rootfs, realised: Realised, mode: Mode) -> None:
         edited = apply_edits(spec, placement(spec, rootfs, realised, mode))

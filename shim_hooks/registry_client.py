@@ -5,20 +5,23 @@ not: HTTP (`registry_http.py`), believing what is said about store paths (`envir
 """
 
 import asyncio
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote
 
 from flox_formats.closure import ARTIFACT_TYPE, ClosureDocument
 from flox_formats.closure import MAX_BYTES as MAX_CLOSURE_BYTES
 from flox_formats.digest import Digest
-from flox_formats.environment import EnvironmentRef
+from flox_formats.environment import EnvironmentName, EnvironmentRef
 from flox_formats.errors import FormatError
 from flox_formats.lockfile import MAX_BYTES as MAX_LOCKFILE_BYTES
 from flox_formats.system import System
 from shim_hooks.errors import ContentRejected, Refused, RegistryRefused, RegistryUnavailable
+from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.registry_documents import (
     INDEX_TYPE,
     MANIFEST_TYPE,
@@ -64,10 +67,25 @@ class RegistryClient:
         self._lookup_timeout_s, self._closure_timeout_s = lookup_timeout_s, closure_timeout_s
         self._retry_pause_s = retry_pause_s
 
+    def with_token(self, token: FloxHubToken | None) -> Self:
+        """The same client, asking as the pod whose token it is. `aclose` only the original."""
+        other = copy.copy(self)
+        other._http = self._http.with_token(token)
+        return other
+
+    async def show(self, environment: EnvironmentName, lockfile: Digest) -> None:
+        """Whether the caller may see a generation of `environment` with this lockfile; else RegistryRefused."""
+        asking = f"asking whether {environment} may be used here"
+        path = f"/v2/{_repository(environment)}/blobs/{lockfile}"
+        if not await self._http.is_there(path, asking=asking, deadline_s=self._lookup_timeout_s):
+            # For the sentence that says why not.
+            await self._http.read(
+                path, asking=asking, accept="*/*", limit=MAX_LOCKFILE_BYTES, deadline_s=self._lookup_timeout_s
+            )
+
     async def resolve(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment:
         """What `asked` stands for now. Raises Refused where that cannot run on `system`."""
-        owner, name = (quote(part, safe="") for part in (asked.environment.owner, asked.environment.name))
-        repository = f"flox/empty/{owner}/{name}"
+        repository = _repository(asked.environment)
         reference = "live" if asked.generation is None else str(asked.generation)
         answer = await self._http.read(
             f"/v2/{repository}/manifests/{reference}",
@@ -178,6 +196,11 @@ class RegistryClient:
         if Digest.of(data) != expected.digest:
             raise ContentRejected(f"{asking}: the registry sent other bytes than those of {place}")
         return data
+
+
+def _repository(environment: EnvironmentName) -> str:
+    owner, name = (quote(part, safe="") for part in (environment.owner, environment.name))
+    return f"flox/empty/{owner}/{name}"
 
 
 @contextmanager

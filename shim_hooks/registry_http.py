@@ -4,15 +4,19 @@ Belongs here: connections, deadlines, bounds, what a status means. Does not: whi
 """
 
 import asyncio
+import copy
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from typing import Self, TypeVar
 
 import httpx2
 
 from shim_hooks.errors import ContentRejected, RegistryRefused, RegistryUnavailable
+from shim_hooks.floxhub_token import FloxHubToken
 
+T = TypeVar("T")
 _ERROR_BYTES = 64 * 1024
 _MAX_SENTENCE = 2000
 _PIECE_BYTES = 1024 * 1024
@@ -43,6 +47,7 @@ class RegistryHttp:
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
+        self._authorization: dict[str, str] = {}
         self._client = httpx2.AsyncClient(
             timeout=httpx2.Timeout(idle_timeout_s, connect=connect_timeout_s),
             # Digests are of the bytes as they are: nothing on the way may compress them.
@@ -51,6 +56,17 @@ class RegistryHttp:
             trust_env=False,  # a proxy that was set for other programs does not know the cluster
             transport=transport,
         )
+
+    def with_token(self, token: FloxHubToken | None) -> Self:
+        """The same connections, for one pod. The original one's token, if it has any, does not count then."""
+        other = copy.copy(self)
+        other._authorization = {} if token is None else {"Authorization": token.authorization}
+        return other
+
+    async def is_there(self, path: str, *, asking: str, deadline_s: float) -> bool:
+        """Whether the registry would send it. Why not, `read` says."""
+        request = self._client.build_request("HEAD", self._base_url + path, headers=self._authorization)
+        return await self._twice(asking, deadline_s, lambda: self._has_once(request, asking))
 
     async def read(
         self,
@@ -67,17 +83,9 @@ class RegistryHttp:
         A connection that broke off gets a second try: one that was kept open may have been closed at the other end.
         """
         request = self._client.build_request(
-            "GET", self._base_url + path, params=parameters, headers={"Accept": accept}
+            "GET", self._base_url + path, params=parameters, headers={"Accept": accept, **self._authorization}
         )
-        async with self.deadline(asking, deadline_s):
-            try:
-                return await self._read_once(request, limit, asking)
-            except _CUT:
-                pass
-            try:
-                return await self._read_once(request, limit, asking)
-            except _CUT as problem:
-                raise RegistryUnavailable(f"{asking}: {self._cut(problem)}. Look at the registry's log") from problem
+        return await self._twice(asking, deadline_s, lambda: self._read_once(request, limit, asking))
 
     @asynccontextmanager
     async def blob(
@@ -88,7 +96,7 @@ class RegistryHttp:
         `received` is told how many bytes came, each time some did; pieces are larger, to be worth a thread each.
         Raises Interrupted for what may be better a moment later, whether here or while the pieces are read.
         """
-        headers = {"Range": f"bytes={position}-"} if position else {}
+        headers = {**self._authorization, **({"Range": f"bytes={position}-"} if position else {})}
         try:
             async with self._client.stream("GET", self._base_url + path, headers=headers) as response:
                 if response.status_code in _PASSING:
@@ -117,6 +125,25 @@ class RegistryHttp:
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+    async def _twice(self, asking: str, deadline_s: float, once: Callable[[], Awaitable[T]]) -> T:
+        async with self.deadline(asking, deadline_s):
+            try:
+                return await once()
+            except _CUT:
+                pass
+            try:
+                return await once()
+            except _CUT as problem:
+                raise RegistryUnavailable(f"{asking}: {self._cut(problem)}. Look at the registry's log") from problem
+
+    async def _has_once(self, request: httpx2.Request, asking: str) -> bool:
+        try:
+            return (await self._client.send(request)).status_code == 200
+        except _CUT:
+            raise
+        except _OTHER as problem:
+            raise RegistryUnavailable(f"{asking}: {self._unreachable(problem)}") from problem
 
     async def _read_once(self, request: httpx2.Request, limit: int, asking: str) -> bytes:
         try:

@@ -7,7 +7,7 @@ Source: https://github.com/opencontainers/runtime-spec/blob/main/config.md
 
 import json
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -36,7 +36,8 @@ class Mount:
 class Spec:
     """`rootfs` is absolute or relative to the bundle; `env` and `mount_points` are in the specification's order.
 
-    `user` is uid and gid of the container's first process, which runs `args`.
+    `user` is uid and gid of the container's first process, which runs `args`. `bind_sources` says for the destination
+    of a bind mount what of the host is mounted there.
     """
 
     document: Mapping[str, object]
@@ -45,6 +46,7 @@ class Spec:
     env: tuple[str, ...]
     user: tuple[int, int]
     mount_points: tuple[str, ...]
+    bind_sources: Mapping[str, str]
     rootfs: str
 
     @classmethod
@@ -73,6 +75,7 @@ class Spec:
             env=process.texts("env"),
             user=(user.integer_or_none("uid") or 0, user.integer_or_none("gid") or 0),
             mount_points=tuple(_normal(mount.text("destination")) for mount in fields.objects("mounts")),
+            bind_sources=dict(_bind_sources(fields)),
             rootfs=fields.member("root").text("path"),
         )
 
@@ -113,6 +116,15 @@ def _mount(mount: Mount) -> dict[str, object]:
         "source": mount.source,
         "options": list(mount.options),
     }
+
+
+def _bind_sources(fields: Fields) -> Iterator[tuple[str, str]]:
+    for mount in fields.objects("mounts"):
+        source = mount.text_or_none("source")
+        if source is not None and (
+            mount.text_or_none("type") == "bind" or {"bind", "rbind"} & set(mount.texts("options"))
+        ):
+            yield _normal(mount.text("destination")), source
 
 
 def _normal(destination: str) -> str:

@@ -13,7 +13,7 @@ from flox_formats.lockfile import Lockfile, LockfileInvalid
 from flox_formats.narinfo import PathUntrusted, verify_path
 from flox_formats.signature import TrustedKeys
 from flox_formats.system import System
-from shim_hooks.environment.path_fetches import PathFetch, PathFetches
+from shim_hooks.environment.path_fetches import Blobs, PathFetch, PathFetches
 from shim_hooks.errors import ContentRejected, Refused
 from shim_hooks.registry_client import FetchedClosure
 from shim_hooks.registry_environment import RegistryEnvironment
@@ -23,7 +23,7 @@ from shim_hooks.store.pins import Pin
 from shim_hooks.threads import in_thread
 
 
-class ClosureSource(Protocol):
+class ClosureSource(Blobs, Protocol):
     async def closure(self, found: RegistryEnvironment) -> FetchedClosure: ...
 
 
@@ -71,7 +71,7 @@ class ClosureFetch:
         for path in sorted(missing, key=lambda path: path.blob_size, reverse=True):
             fetch = self._paths.find(path.store_path)
             if fetch is None:
-                fetch = self._paths.start(self._found.repository, path)
+                fetch = self._paths.start(self._found.repository, path, self._registry)
                 self._started.append(fetch)
             self._wanted.append(fetch)
         # The first failure is told at once. The others go on: what they fetch is there for the next try.

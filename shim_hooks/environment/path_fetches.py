@@ -37,8 +37,8 @@ class PathFetch:
 class PathFetches:
     """`parallel` paths at a time; unpacking takes a thread for each processor. `aclose` it."""
 
-    def __init__(self, blobs: Blobs, store: NodeStore, *, parallel: int = 8) -> None:
-        self._blobs, self._store = blobs, store
+    def __init__(self, store: NodeStore, *, parallel: int = 8) -> None:
+        self._store = store
         self._slots = asyncio.Semaphore(parallel)
         self._unpackers = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="unpack")
         self._under_way: dict[StorePath, PathFetch] = {}
@@ -47,10 +47,10 @@ class PathFetches:
         """One that is under way."""
         return self._under_way.get(path)
 
-    def start(self, repository: str, path: ClosurePath) -> PathFetch:
-        """For a path that is neither there nor under way."""
+    def start(self, repository: str, path: ClosurePath, blobs: Blobs) -> PathFetch:
+        """For a path that is neither there nor under way. `blobs` asks as who wants it first."""
         fetch = self._under_way[path.store_path] = PathFetch(path)
-        fetch.task = asyncio.create_task(self._bring(repository, fetch), name=f"fetch {path.store_path}")
+        fetch.task = asyncio.create_task(self._bring(repository, fetch, blobs), name=f"fetch {path.store_path}")
         fetch.task.add_done_callback(lambda task: self._landed(path.store_path, task))
         return fetch
 
@@ -62,7 +62,7 @@ class PathFetches:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._unpackers.shutdown()
 
-    async def _bring(self, repository: str, fetch: PathFetch) -> None:
+    async def _bring(self, repository: str, fetch: PathFetch, blobs: Blobs) -> None:
         path = fetch.path
 
         def received(size: int) -> None:
@@ -70,7 +70,7 @@ class PathFetches:
 
         async with self._slots, entered_in_thread(self._store.staging()) as place:
             blob = place / "blob"
-            await self._blobs.download(repository, path.blob, path.blob_size, blob, received=received)
+            await blobs.download(repository, path.blob, path.blob_size, blob, received=received)
             tree = place / path.store_path.base_name
             await in_thread(lambda: _unpack(blob, path, tree), executor=self._unpackers)
             # In other threads than those that unpack: as many as wait share one sync.

@@ -18,16 +18,20 @@ from flox_formats.lockfile import Lockfile
 from flox_formats.signature import TrustedKeys
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
+from shim_hooks.environment.access import Access
+from shim_hooks.environment.access import Registry as AccessRegistry
 from shim_hooks.environment.closure_fetch import ClosureFetch, ClosureSource
 from shim_hooks.environment.environment_directory import ensure_environment
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.path_fetches import Blobs, PathFetches
+from shim_hooks.environment.path_fetches import PathFetches
 from shim_hooks.errors import Refused, RegistryUnavailable
+from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.log import Log
 from shim_hooks.registry_environment import RegistryEnvironment
 from shim_hooks.store.closures import ClosureRecord
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.pins import Pin
+from shim_hooks.store.public_environments import PublicEnvironments
 from shim_hooks.threads import in_thread
 
 _SHARE = 0.95
@@ -36,12 +40,18 @@ _SHARE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`generation` None is the live one, asked for now. `lockfile` is known when an image named the generation."""
+    """`generation` None is the live one, asked for now. `lockfile` is known when an image named the generation.
+
+    `token` is the pod's own, for a private environment. `access_granted` is for who was let in before: a process that
+    joins a container.
+    """
 
     environment: EnvironmentName
     generation: int | None
     lockfile: Digest | None
     mode: Mode
+    token: FloxHubToken | None = None
+    access_granted: bool = False
 
     @property
     def ref(self) -> EnvironmentRef:
@@ -64,7 +74,7 @@ class Realised:
     paths: tuple[StorePath, ...]
 
 
-class Registry(ClosureSource, Blobs, Protocol):
+class Registry(ClosureSource, AccessRegistry, Protocol):
     async def resolve(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment: ...
 
 
@@ -114,7 +124,8 @@ class Realiser:
     ) -> None:
         self._registry, self._store, self._tell_landed = registry, store, landed
         self._system, self._trusted, self._log = system, trusted, log
-        self._paths = PathFetches(registry, store)
+        self._paths = PathFetches(store)
+        self._access = Access(registry, PublicEnvironments(store.root / "closures" / "known" / "public.json"), log)
         self._flights: dict[_Key, _Flight] = {}
 
     async def realise(self, wanted: Wanted, *, deadline_s: float) -> Realised:
@@ -126,8 +137,8 @@ class Realiser:
     async def holding(self, wanted: Wanted, *, deadline_s: float) -> AsyncIterator[Realised]:
         """What was wanted, and within the context nothing of it is taken away: take a lease there.
 
-        Without asking anyone if the image named the lockfile and its closure is here. When the deadline passes,
-        fetching goes on, and the error says how far it is.
+        Without waiting for anyone if the image named the lockfile, its closure is here and all may use it. When the
+        deadline passes, fetching goes on, and the error says how far it is.
         """
         deadline = time.monotonic() + deadline_s * _SHARE
         flight, generation = await self._board(wanted, deadline)
@@ -152,6 +163,7 @@ class Realiser:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._paths.aclose()
+        await self._access.aclose()
 
     async def _board(self, wanted: Wanted, deadline: float) -> tuple[_Flight, int]:
         """The flight for what is wanted, with the caller as a user of it, and the generation that it brings."""
@@ -163,13 +175,15 @@ class Realiser:
                 record = await in_thread(lambda: self._complete(lockfile, pin))
                 if record is None and (wanted.environment, lockfile, wanted.mode) not in self._flights:
                     found = await self._resolve(wanted, deadline)
+                elif not wanted.access_granted:
+                    await self._access.check(wanted.environment, lockfile, wanted.token)
             else:
                 found = await self._resolve_or_recall(wanted, deadline)
                 generation, lockfile = found.generation, found.lockfile
         except BaseException:
             pin.release()
             raise
-        return self._join((wanted.environment, lockfile, wanted.mode), record, found, pin), generation
+        return self._join(wanted, lockfile, record, found, pin), generation
 
     async def _resolve_or_recall(self, wanted: Wanted, deadline: float) -> RegistryEnvironment:
         """What the registry says, else what it said last, if that is complete here."""
@@ -179,6 +193,8 @@ class Realiser:
             known = await in_thread(lambda: self._store.known_generations.recall(wanted.ref))
             if known is None:
                 raise
+            if not wanted.access_granted:
+                await self._access.check_while_away(known.environment, known.lockfile, wanted.token, away)
             if await in_thread(lambda: self._is_complete(known.lockfile)) is False:
                 raise RegistryUnavailable(
                     f"{away}. When it last answered, {wanted.ref} was generation {known.generation}, "
@@ -190,7 +206,7 @@ class Realiser:
     async def _resolve(self, wanted: Wanted, deadline: float) -> RegistryEnvironment:
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                found = await self._registry.resolve(wanted.ref, self._system)
+                found = await self._registry.with_token(wanted.token).resolve(wanted.ref, self._system)
         except TimeoutError as problem:
             raise RegistryUnavailable(f"asking for {wanted.ref}: the registry did not answer in time") from problem
         if wanted.generation is not None and wanted.lockfile not in (None, found.lockfile):
@@ -200,6 +216,7 @@ class Realiser:
                 "Set imagePullPolicy: Always and restart the pod, so that the image is pulled anew"
             )
         await in_thread(lambda: self._store.known_generations.remember(wanted.ref, found))
+        await self._access.note(found.environment, found.lockfile, wanted.token)
         return found
 
     def _complete(self, lockfile: Digest, pin: Pin) -> ClosureRecord | None:
@@ -215,12 +232,20 @@ class Realiser:
         record = self._store.closures.find(lockfile, self._system)
         return record is not None and not self._store.missing(path.store_path for path in record.document.paths)
 
-    def _join(self, key: _Key, record: ClosureRecord | None, found: RegistryEnvironment | None, pin: Pin) -> _Flight:
-        """The flight for `key`, under way already or begun now; `pin` is its own then, and released if it is not."""
+    def _join(
+        self,
+        wanted: Wanted,
+        lockfile: Digest,
+        record: ClosureRecord | None,
+        found: RegistryEnvironment | None,
+        pin: Pin,
+    ) -> _Flight:
+        """The flight for a lockfile, under way or begun now; `pin` is its own then, and released if it is not."""
+        key = wanted.environment, lockfile, wanted.mode
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(f"environment {key[0]}", pin)
-            work = self._bring(flight, key, record, found)
+            work = self._bring(flight, key, record, found, wanted.token)
             flight.task = asyncio.create_task(work, name=f"realise {key[0]} {key[1]}")
             flight.task.add_done_callback(lambda task: self._landed(key, flight, task))
         else:
@@ -241,7 +266,12 @@ class Realiser:
         return flight.task.result()
 
     async def _bring(
-        self, flight: _Flight, key: _Key, record: ClosureRecord | None, found: RegistryEnvironment | None
+        self,
+        flight: _Flight,
+        key: _Key,
+        record: ClosureRecord | None,
+        found: RegistryEnvironment | None,
+        token: FloxHubToken | None,
     ) -> _Ready:
         began = time.monotonic()
         environment, lockfile, mode = key
@@ -251,7 +281,7 @@ class Realiser:
             flight.fetch = ClosureFetch(
                 found,
                 self._system,
-                registry=self._registry,
+                registry=self._registry.with_token(token),
                 paths=self._paths,
                 store=self._store,
                 trusted=self._trusted,

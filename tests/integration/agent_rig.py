@@ -42,6 +42,7 @@ class Environments:
     held: asyncio.Event | None = None
 
     def __post_init__(self) -> None:
+        self.wishes = list[Wanted]()
         self._known = dict[EnvironmentName, list[tuple[Lockfile, StorePath]]]()
         self.store_dir.mkdir(parents=True, exist_ok=True)
 
@@ -63,6 +64,7 @@ class Environments:
         yield await self.realise(wanted, deadline_s=deadline_s)
 
     async def realise(self, wanted: Wanted, *, deadline_s: float) -> Realised:
+        self.wishes.append(wanted)
         if self.held is not None:
             await self.held.wait()
         generations = self._known.get(wanted.environment, [])

@@ -24,6 +24,7 @@ from flox_formats.narinfo import Compression, path_fingerprint
 from flox_formats.signature import SecretKey
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
+from shim_hooks.floxhub_token import FloxHubToken
 from tests.integration.registry_rig import lock_of
 from tests.unit.nar_trees import File, Tree, nar
 
@@ -201,6 +202,8 @@ class SmallRegistry:
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
         self.faults: dict[str, Fault] = {}
+        self.private: dict[str, FloxHubToken] = {}
+        """The one token that is shown an environment, by the environment's name."""
         self.requests: list[str] = []
         self.heads: list[bytes] = []
         self.held = asyncio.Event()
@@ -255,7 +258,8 @@ class SmallRegistry:
 
     async def _answer(self, path: str, head: bytes, writer: asyncio.StreamWriter) -> None:
         fault = self._fault(path)
-        data, status = self.contents.get(path, b""), 200 if path in self.contents else 404
+        is_shown = path in self.contents and self._may_see(path, head)
+        data, status = self.contents[path] if is_shown else b"", 200 if is_shown else 404
         if status == 404:
             data = json.dumps({"errors": [{"code": "UNKNOWN", "message": f"nobody knows {path}"}]}).encode()
         headers = {}
@@ -268,6 +272,8 @@ class SmallRegistry:
         headers |= {"Content-Length": str(len(data)), **fault.headers}
         lines = [f"HTTP/1.1 {fault.status or status} X", *(f"{name}: {value}" for name, value in headers.items())]
         head_bytes = "\r\n".join([*lines, "\r\n"]).encode()
+        if head.startswith(b"HEAD "):
+            data = b""
         if fault.hold is None and fault.cut is None:
             writer.write(head_bytes + data)
             return await writer.drain()
@@ -279,6 +285,12 @@ class SmallRegistry:
         await fault.hold.wait()
         writer.write(data[fault.cut or 0 :])
         return await writer.drain()
+
+    def _may_see(self, path: str, head: bytes) -> bool:
+        for environment, token in self.private.items():
+            if path.startswith(f"/v2/flox/empty/{environment}/"):
+                return f"\r\nauthorization: {token.authorization}\r\n".lower().encode() in head.lower()
+        return True
 
     def _fault(self, path: str) -> Fault:
         for suffix, fault in self.faults.items():

@@ -17,6 +17,7 @@ from shim_hooks.errors import (
     RegistryUnavailable,
     StoreFailed,
 )
+from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.launcher.build import build_launcher
 from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
 from shim_hooks.log import Log
@@ -274,3 +275,17 @@ async def test_the_agents_sentence_is_the_launchers(rig: AgentRig, launcher: Pat
     front, outcome = await _through_the_launcher(rig, launcher, bundle)
     assert (outcome.code, outcome.stderr) == (1, "acme/none has no generation 4\n")
     assert front.logged()[-1]["msg"] == "acme/none has no generation 4"
+
+
+async def test_the_token_of_the_pod_goes_along(rig: AgentRig) -> None:
+    rig.environments.add(WEB, PLAIN)
+    (rig.folder / "secret").mkdir()
+    (rig.folder / "secret" / "floxhub-token").write_text("flox_pat_1\n")
+    mount = {"destination": "/run/secrets/flox.dev", "type": "bind", "source": str(rig.folder / "secret")}
+    bundle = rig.bundle(annotations=ANNOTATED, mounts=[mount])
+    await rig.agent.create(create(bundle))
+    await rig.agent.exec(ExecRequest(_process(rig, ["PATH=/bin"]), "c1", 60))
+    created, joined = rig.environments.wishes
+    assert created.token == FloxHubToken("flox_pat_1")
+    assert (created.access_granted, joined.access_granted, joined.token) == (False, True, None)
+    assert "flox_pat_1" not in json.dumps(rig.logged()) + (bundle / "config.json").read_text()

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flox_formats.environment import EnvironmentName
 from flox_formats.narinfo import Compression
 from flox_formats.system import System
-from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realise import Wanted
 from shim_hooks.errors import ContentRejected, LinkConflict, Refused, RegistryRefused, RegistryUnavailable
 from tests.integration.node_rig import Node, running_node
 from tests.integration.registry_rig import lock_of
@@ -141,15 +138,14 @@ async def test_a_complete_closure_needs_no_network(registry: SmallRegistry, tmp_
     assert registry.requests == []
 
 
-async def test_another_environment_of_the_same_lockfile_is_linked_without_network(
-    registry: SmallRegistry, node: Node
-) -> None:
+async def test_another_environment_of_the_same_lockfile_fetches_nothing(registry: SmallRegistry, node: Node) -> None:
     generation = registry.push("acme/web", 1, HELLO, LIB)
     first = await node.realise(generation)
+    fork_generation = registry.push("acme/fork", 7, HELLO, LIB)
     registry.requests.clear()
-    wanted = Wanted(EnvironmentName.parse("acme/fork"), 7, generation.lockfile.digest, Mode.RUN)
-    fork = await node.realise(wanted)
-    assert (fork.env_path.name, fork.generation, registry.requests) == ("environment-fork", 7, [])
+    fork = await node.realise(fork_generation)
+    asked = [f"/v2/flox/empty/acme/fork/blobs/{generation.lockfile.digest}"]  # whether it may be used
+    assert (fork.env_path.name, fork.generation, registry.requests) == ("environment-fork", 7, asked)
     assert fork.env_path != first.env_path
 
 
