@@ -173,10 +173,11 @@ class Realiser:
             if wanted.generation is not None and wanted.lockfile is not None:
                 generation, lockfile = wanted.generation, wanted.lockfile
                 record = await in_thread(lambda: self._complete(lockfile, pin))
-                if record is None and (wanted.environment, lockfile, wanted.mode) not in self._flights:
+                key = wanted.environment, lockfile, wanted.mode
+                if not wanted.access_granted and (record is not None or key in self._flights):
+                    await self._access.check(*key[:2], wanted.token)
+                if record is None and key not in self._flights:  # one that it was may have ended meanwhile
                     found = await self._resolve(wanted, deadline)
-                elif not wanted.access_granted:
-                    await self._access.check(wanted.environment, lockfile, wanted.token)
             else:
                 found = await self._resolve_or_recall(wanted, deadline)
                 generation, lockfile = found.generation, found.lockfile
