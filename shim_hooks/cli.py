@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flox_formats.environment import EnvironmentRef
 from flox_formats.errors import FormatError
-from flox_formats.settings import Given, SettingsInvalid, effective, seconds
+from flox_formats.settings import Given, SettingsInvalid, count, effective, seconds
 from flox_formats.settings_command import add_settings, as_json, as_text, complete_places
 from shim_hooks.errors import NodeError
 from shim_hooks.launcher.build import build_launcher
@@ -50,7 +50,8 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         return 0
     settings = Settings(**{one.name: one.value for one in given})
     # Late: the compiler's call above, and a mistake in the settings, need little of the house.
-    from shim_hooks.commands import realise, run_agent, show_status
+    from shim_hooks.commands import realise, run_agent
+    from shim_hooks.store_commands import collect, show_status, verify_store
 
     match arguments.command:
         case "agent":
@@ -58,6 +59,11 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         case "realise":
             ref = EnvironmentRef.parse(arguments.ref)
             return realise(settings, ref, deadline_s=arguments.deadline_s, as_json=arguments.json)
+        case "gc":
+            wanted = arguments.max_bytes
+            return collect(settings, max_bytes=wanted, dry_run=arguments.dry_run, as_json=arguments.json)
+        case "verify":
+            return verify_store(settings, repair=arguments.repair, as_json=arguments.json)
         case _:
             return show_status(settings, as_json=arguments.json)
 
@@ -84,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     status.add_argument("--json", action="store_true", help="print JSON")
     add_settings(status, Settings, ["state_dir", "socket"])
+    _add_store_care(commands)
     config = commands.add_parser(
         "config",
         help="the effective configuration, and where each value comes from",
@@ -121,6 +128,28 @@ def _add_realise(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add_settings(
         parser, Settings, ["registry_url", "state_dir", "trusted_key", "connect_timeout_s", "lookup_timeout_s"]
     )
+
+
+def _add_store_care(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    collecting = commands.add_parser(
+        "gc",
+        help="take away what nobody uses, the least recently used first",
+        description="Takes away what no container uses until the store keeps its bound. The agent does so by itself.",
+    )
+    collecting.add_argument(
+        "--max-bytes", type=count, metavar="BYTES", help="the size to come down to (default: what the settings allow)"
+    )
+    collecting.add_argument("--dry-run", action="store_true", help="only say what would go")
+    collecting.add_argument("--json", action="store_true", help="print JSON")
+    add_settings(collecting, Settings, ["state_dir", "store_max_bytes", "store_min_free_percent"])
+    verifying = commands.add_parser(
+        "verify",
+        help="compare every store path with its promised hash",
+        description="Hashes every store path anew. Exit code 1 if something is broken and stays so.",
+    )
+    verifying.add_argument("--repair", action="store_true", help="fetch what is broken anew")
+    verifying.add_argument("--json", action="store_true", help="print JSON")
+    add_settings(verifying, Settings, ["registry_url", "state_dir", "connect_timeout_s", "lookup_timeout_s"])
 
 
 def _given(arguments: argparse.Namespace) -> tuple[Given, ...]:

@@ -10,26 +10,30 @@ import json
 import platform
 import signal
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from flox_formats.environment import EnvironmentRef
 from flox_formats.signature import PublicKey, TrustedKeys
 from flox_formats.system import System
 from shim_hooks.agent import Agent
-from shim_hooks.agent_socket import AgentServer, is_served, listening
+from shim_hooks.agent_socket import AgentServer, listening
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realise import Realised, Realiser, Wanted
 from shim_hooks.errors import NotSupported
 from shim_hooks.log import Log
 from shim_hooks.registry_client import RegistryClient
 from shim_hooks.settings import Settings
-from shim_hooks.store.leases import LeaseInvalid, Leases
+from shim_hooks.store.collector import Collector
+from shim_hooks.store.leases import Leases
 from shim_hooks.store.node_store import NodeStore
+from shim_hooks.store_care import StoreCare
+from shim_hooks.store_commands import store_bound
 
 _SYSTEMS = {"x86_64": System.X86_64_LINUX, "aarch64": System.AARCH64_LINUX}
 _AFTER_DELETE_S = 2.0  # the runtime needs a moment to take the bundle away
 _SWEEP_INTERVAL_S = 60.0
+_COLLECTION_INTERVAL_S = 300.0
 
 
 def run_agent(settings: Settings) -> int:
@@ -42,15 +46,33 @@ async def _run_agent(settings: Settings, log: Log) -> None:
     loop.set_exception_handler(lambda _, context: _log_bug(log, context))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with _realiser(settings, log) as realiser:
-        agent = Agent(realiser, Leases(settings.state_dir / "leases"), log)
-        sweeping = asyncio.create_task(agent.sweep_leases(after_delete_s=_AFTER_DELETE_S, interval_s=_SWEEP_INTERVAL_S))
-        sweeping.add_done_callback(lambda task: task.cancelled() or task.result())  # its bug is not to be missed
-        with listening(settings.socket) as listener:
-            log.event("listening", socket=str(settings.socket), registry=settings.registry_url)
-            await AgentServer(agent, log).serve(listener, stop, grace_s=settings.stop_grace_s)
-        sweeping.cancel()
+    leases = Leases(settings.state_dir / "leases")
+    async with _node(settings, log) as node:
+        care = StoreCare(Collector(node.store, leases), store_bound(settings), log)
+        node.landed = care.wake
+        agent = Agent(node.realiser, leases, log)
+        async with _in_background(
+            agent.sweep_leases(after_delete_s=_AFTER_DELETE_S, interval_s=_SWEEP_INTERVAL_S),
+            care.run(interval_s=_COLLECTION_INTERVAL_S),
+        ):
+            with listening(settings.socket) as listener:
+                log.event("listening", socket=str(settings.socket), registry=settings.registry_url)
+                await AgentServer(agent, log).serve(listener, stop, grace_s=settings.stop_grace_s)
         log.event("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _in_background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """They run until the context ends; their bugs are not missed."""
+    tasks = [asyncio.create_task(work) for work in works]
+    for task in tasks:
+        task.add_done_callback(lambda task: task.cancelled() or task.result())
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def _log_bug(log: Log, context: Mapping[str, Any]) -> None:
@@ -90,63 +112,35 @@ def realise(settings: Settings, ref: EnvironmentRef, *, deadline_s: float, as_js
 
 async def _realise(settings: Settings, ref: EnvironmentRef, deadline_s: float) -> Realised:
     wanted = Wanted(ref.environment, ref.generation, None, Mode.RUN)
-    async with _realiser(settings, Log(io.StringIO())) as realiser:  # what it has to say, its error says too
-        return await realiser.realise(wanted, deadline_s=deadline_s)
+    async with _node(settings, Log(io.StringIO())) as node:  # what it has to say, its error says too
+        return await node.realiser.realise(wanted, deadline_s=deadline_s)
 
 
-def show_status(settings: Settings, *, as_json: bool) -> int:
-    status = _status(settings)
-    if as_json:
-        print(json.dumps(status))
-        return 0
-    print(f"agent   {'listens' if status['agent_listens'] else 'does not listen'} at {settings.socket}")
-    print(f"store   {status['store_paths']} store paths in {status['store_dir']}")
-    leases = status["leases"]
-    assert isinstance(leases, list)
-    print(f"leases  {len(leases)}")
-    for lease in leases:
-        print(f"  {lease['container']}  {lease['paths']} paths  {lease['bundle']}")
-    return 0
+class _Node:
+    """What the agent and a command by hand have in common. `landed` is who hears that something was brought."""
 
-
-def _status(settings: Settings) -> dict[str, object]:
-    """Reads only: what is not there is not made, so that it can be asked by anyone who may look."""
-    store_dir, leases_dir = settings.state_dir / "store", settings.state_dir / "leases"
-    return {
-        "agent_listens": is_served(settings.socket),
-        "store_dir": str(store_dir),
-        "store_paths": sum(1 for _ in store_dir.iterdir()) if store_dir.is_dir() else 0,
-        "leases": _leases(Leases(leases_dir)) if leases_dir.is_dir() else [],
-    }
-
-
-def _leases(leases: Leases) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = []
-    for container_id in leases.container_ids():
-        try:
-            lease = leases.find(container_id)
-        except LeaseInvalid as problem:
-            found.append({"container": container_id, "bundle": f"unreadable: {problem}", "paths": 0})
-            continue
-        if lease is not None:
-            found.append({"container": container_id, "bundle": str(lease.bundle), "paths": len(lease.paths)})
-    return found
+    def __init__(self, registry: RegistryClient, store: NodeStore, settings: Settings, log: Log) -> None:
+        self.store = store
+        self.landed: Callable[[], None] = lambda: None
+        trusted = TrustedKeys(PublicKey.parse(key) for key in settings.trusted_key)
+        self.realiser = Realiser(
+            registry, store, system=_system(), trusted=trusted, log=log, landed=lambda: self.landed()
+        )
 
 
 @contextlib.asynccontextmanager
-async def _realiser(settings: Settings, log: Log) -> AsyncIterator[Realiser]:
+async def _node(settings: Settings, log: Log) -> AsyncIterator[_Node]:
     registry = RegistryClient(
         settings.registry_url,
         connect_timeout_s=settings.connect_timeout_s,
         lookup_timeout_s=settings.lookup_timeout_s,
     )
-    trusted = TrustedKeys(PublicKey.parse(key) for key in settings.trusted_key)
     store = await asyncio.to_thread(NodeStore, settings.state_dir)
-    realiser = Realiser(registry, store, system=_system(), trusted=trusted, log=log)
+    node = _Node(registry, store, settings, log)
     try:
-        yield realiser
+        yield node
     finally:
-        await realiser.aclose()
+        await node.realiser.aclose()
         await registry.aclose()
         store.close()
 

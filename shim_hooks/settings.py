@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flox_formats.known_keys import KNOWN_KEYS
-from flox_formats.settings import seconds, setting, text, texts
+from flox_formats.settings import count, seconds, setting, text, texts
 from flox_formats.signature import PublicKey
 
 PREFIX = "FLOXBRIDGE_NODE_"
@@ -30,6 +30,20 @@ def _keys(value: object) -> tuple[str, ...]:
     return tuple(str(PublicKey.parse(key)) for key in texts(value))
 
 
+def _percent(value: object) -> int:
+    number = count(value)
+    if number > 100:
+        raise ValueError("want a percentage, from 0 to 100")
+    return number
+
+
+def _address(value: object) -> tuple[str, int]:
+    host, _, port = text(value).rpartition(":")
+    if not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"want HOST:PORT, got {value!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 @dataclass(frozen=True)
 class Settings:
     """Seconds end in `_s`. A list given by flag or variable replaces the default list."""
@@ -45,3 +59,9 @@ class Settings:
         5.0, seconds, "how long the registry may take to say what is live; it waits 3 s for FloxHub itself"
     )
     stop_grace_s: float = setting(10.0, seconds, "how long containers being created have when the agent is stopped")
+    store_max_bytes: int | None = setting(
+        None, count, "largest size of the store; beyond it goes what was used least recently and is not in use"
+    )
+    store_min_free_percent: int = setting(
+        10, _percent, "how much of the disk shall stay free, at the cost of what is not in use"
+    )

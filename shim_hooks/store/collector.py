@@ -56,7 +56,7 @@ class Collector:
 
     def __init__(self, store: NodeStore, leases: Leases, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._leases, self._clock = store, leases, clock
-        self._reader = InventoryReader(store)
+        self._reader = InventoryReader(store.store_dir, store.closures)
 
     def collect(self, bound: Bound) -> Collected:
         """Until `bound` is kept, or everything that is left is in use."""

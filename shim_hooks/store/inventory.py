@@ -12,17 +12,16 @@ from pathlib import Path
 
 from flox_formats.digest import Digest
 from flox_formats.lockfile import MAX_BYTES
-from shim_hooks.store.closures import RecordKey
+from shim_hooks.store.closures import ClosureRecords, RecordKey
 from shim_hooks.store.disk import disk_errors
 from shim_hooks.store.garbage import Entry, Inventory, UsedClosure
-from shim_hooks.store.node_store import NodeStore
 
 
 class InventoryReader:
     """One for each process; used by one thread at a time. Raises StoreFailed."""
 
-    def __init__(self, store: NodeStore) -> None:
-        self._store = store
+    def __init__(self, store_dir: Path, closures: ClosureRecords) -> None:
+        self._store_dir, self._closures = store_dir, closures
         self._sizes = dict[RecordKey, tuple[int, Mapping[str, int]]]()
         self._lockfiles = dict[str, Digest | None]()
         self._tree_sizes = dict[str, int]()
@@ -33,9 +32,9 @@ class InventoryReader:
         promised: dict[str, int] = {}
         for _, sizes in self._sizes.values():
             promised.update(sizes)
-        with disk_errors("listing the node store", self._store.store_dir):
+        with disk_errors("listing the node store", self._store_dir):
             entries = {}
-            for entry in os.scandir(self._store.store_dir):
+            for entry in os.scandir(self._store_dir):
                 with suppress(FileNotFoundError):  # another process took it away
                     since = entry.stat(follow_symlinks=False).st_ctime
                     entries[entry.name] = Entry(self._size(entry, promised), since)
@@ -55,15 +54,15 @@ class InventoryReader:
         """Every closure's last use. Documents that cannot be read are none: what they name is fetched again."""
         used: dict[RecordKey, float] = {}
         known, self._sizes = self._sizes, {}
-        for key in self._store.closures.recorded():
-            stamp = self._store.closures.stamp(key)
+        for key in self._closures.recorded():
+            stamp = self._closures.stamp(key)
             if stamp is None:
                 continue
             inode, last = stamp
             if key in known and known[key][0] == inode:
                 self._sizes[key] = known[key]
             else:
-                record = self._store.closures.read(key)
+                record = self._closures.read(key)
                 paths = () if record is None else record.document.paths
                 self._sizes[key] = inode, {path.store_path.base_name: path.nar_size for path in paths}
             used[key] = last
@@ -80,7 +79,7 @@ class InventoryReader:
     def _lockfile_of(self, name: str) -> Digest | None:
         """Of a linked environment; None for anything else."""
         if name not in self._lockfiles:
-            self._lockfiles[name] = _lockfile_digest(self._store.store_dir / name)
+            self._lockfiles[name] = _lockfile_digest(self._store_dir / name)
         return self._lockfiles[name]
 
     def _forget(self, entries: Mapping[str, Entry]) -> None:

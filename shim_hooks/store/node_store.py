@@ -66,16 +66,15 @@ class NodeStore:
         itself may be lost does no harm: the path is fetched again. If another was first, theirs stays.
         """
         self._sync()
-        with disk_errors(f"putting {path} into the node store", self.root):
-            try:
-                self._move(staged, path)
-            except PermissionError:
-                if staged.is_symlink() or not staged.is_dir():
-                    raise
-                # Who is not root must be able to write in a directory to move it to another parent.
-                staged.chmod(0o755)
-                self._move(staged, path)
-                self.path_of(path).chmod(0o555)
+        self._publish(staged, path)
+
+    def replace(self, staged: Path, path: StorePath) -> None:
+        """Puts the complete tree `staged` in the place of a broken one, or of none. What was there goes."""
+        with self.staging() as place:
+            self._sync()
+            with self.lock.exclusive():
+                self.take_away(path.base_name, place)
+                self._publish(staged, path)
 
     def take_away(self, name: str, place: Path) -> None:
         """Moves an entry, by base name, into a place of `staging`, in one step. For who holds `lock` alone."""
@@ -108,6 +107,18 @@ class NodeStore:
 
     def close(self) -> None:
         self._staging.close()
+
+    def _publish(self, staged: Path, path: StorePath) -> None:
+        with disk_errors(f"putting {path} into the node store", self.root):
+            try:
+                self._move(staged, path)
+            except PermissionError:
+                if staged.is_symlink() or not staged.is_dir():
+                    raise
+                # Who is not root must be able to write in a directory to move it to another parent.
+                staged.chmod(0o755)
+                self._move(staged, path)
+                self.path_of(path).chmod(0o555)
 
     def _move(self, staged: Path, path: StorePath) -> None:
         try:

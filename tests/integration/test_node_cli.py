@@ -129,17 +129,21 @@ def test_realise_fails(tmp_path: Path, ref: str, words: str) -> None:
 def test_status_says_what_is_there(tmp_path: Path) -> None:
     path = StorePath.content_addressed("web", Digest.of(b"web"))
     (tmp_path / "store" / path.base_name).mkdir(parents=True)
+    (tmp_path / "store" / path.base_name / "file").write_text("12345")
+    (tmp_path / "closures").mkdir()
     Leases(tmp_path / "leases").take("c1", tmp_path / "bundle", [path])
     (tmp_path / "leases" / "c2.json").write_text("garbage")
     asked = ("status", "--state-dir", str(tmp_path), "--socket", str(tmp_path / "agent.sock"))
     done = node(*asked)
     assert f"does not listen at {tmp_path}/agent.sock" in done.stdout
-    assert f"store   1 store paths in {tmp_path}/store\nleases  2\n" in done.stdout
-    assert f"  c1  1 paths  {tmp_path}/bundle\n" in done.stdout
+    assert f"store   1 store paths, 5 bytes, in {tmp_path}/store\n" in done.stdout
+    assert f"leases  2\n  c1  1 paths  {tmp_path}/bundle\n" in done.stdout
     found = json.loads(node(*asked, "--json").stdout)
-    assert (found["agent_listens"], found["store_paths"]) == (False, 1)
+    assert (found["agent_listens"], found["store_paths"], found["store_bytes"]) == (False, 1, 5)
+    assert 0 < found["disk_free_bytes"] < found["disk_bytes"]
     assert found["leases"][0] == {"container": "c1", "bundle": f"{tmp_path}/bundle", "paths": 1}
     assert "unreadable" in found["leases"][1]["bundle"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["closures", "leases", "store"]
 
 
 def test_the_agent_listens_until_it_is_told_to_stop(tmp_path: Path) -> None:

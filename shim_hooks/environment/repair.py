@@ -1,0 +1,90 @@
+"""Broken store paths, mended: fetched anew, checked, and put in the place of what is there.
+
+Belongs here: from where, and what is done where nobody can say from where. Does not: finding them (`store/verify.py`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from flox_formats.closure import ClosurePath
+from flox_formats.digest import Digest
+from shim_hooks.errors import NodeError, RegistryRefused
+from shim_hooks.registry_client import FetchedClosure
+from shim_hooks.registry_environment import RegistryEnvironment
+from shim_hooks.store.leases import Leases
+from shim_hooks.store.node_store import NodeStore
+from shim_hooks.store.unpack import unpack
+from shim_hooks.store.verify import Broken
+from shim_hooks.threads import entered_in_thread, in_thread
+
+
+class Registry(Protocol):
+    async def closure(self, found: RegistryEnvironment) -> FetchedClosure: ...
+
+    async def download(
+        self, repository: str, blob: Digest, size: int, to: Path, *, received: Callable[[int], None]
+    ) -> None: ...
+
+
+class Mended(StrEnum):
+    FETCHED = "fetched anew"
+    REMOVED = "removed; what needs it fetches it anew"
+    LEFT = "left as it is, because a container uses it"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`problem` is why it could not be fetched."""
+
+    mended: Mended
+    problem: str | None = None
+
+
+@dataclass
+class Repair:
+    registry: Registry
+    store: NodeStore
+    leases: Leases
+    _closures: dict[RegistryEnvironment, FetchedClosure] = field(default_factory=dict)
+
+    async def mend(self, broken: Broken) -> Outcome:
+        """Raises StoreFailed. What the registry cannot give is removed unless a container uses it."""
+        problem = "nobody noted where it came from"
+        for key in broken.closures:
+            origin = await in_thread(partial(self.store.closures.origin, key))
+            if origin is None:
+                continue
+            try:
+                await self._fetch(origin, broken.path)
+            except NodeError as failure:
+                problem = str(failure)
+                continue
+            return Outcome(Mended.FETCHED)
+        return Outcome(await in_thread(lambda: self._remove(broken)), problem)
+
+    async def _fetch(self, origin: RegistryEnvironment, broken: ClosurePath) -> None:
+        if origin not in self._closures:
+            self._closures[origin] = await self.registry.closure(origin)
+        path = self._closures[origin].document.by_store_path().get(broken.store_path)
+        if path is None or path.nar_hash != broken.nar_hash:
+            raise RegistryRefused(f"{broken.store_path}: the registry now has another one for {origin}")
+        async with entered_in_thread(self.store.staging()) as place:
+            blob, tree = place / "blob", place / broken.store_path.base_name
+            await self.registry.download(origin.repository, path.blob, path.blob_size, blob, received=lambda _: None)
+            # Compared with what a trusted key signed when the closure was fetched, not with what is said of it today.
+            await in_thread(lambda: unpack(blob, path, tree))
+            await in_thread(lambda: self.store.replace(tree, broken.store_path))
+
+    def _remove(self, broken: Broken) -> Mended:
+        name = broken.path.store_path.base_name
+        with self.store.staging() as place, self.store.lock.exclusive():
+            if name in self.store.pinned() or name in self.leases.leased():
+                return Mended.LEFT
+            for key in broken.closures:
+                self.store.closures.drop(key)
+            self.store.take_away(name, place)
+        return Mended.REMOVED

@@ -1,0 +1,200 @@
+"""What `floxbridge-node status`, `gc` and `verify` do and print.
+
+Belongs here: the store by hand, beside an agent or without one. Does not: flags and exit codes (`cli.py`).
+"""
+
+import asyncio
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from shim_hooks.agent_socket import is_served
+from shim_hooks.environment.repair import Mended, Repair
+from shim_hooks.errors import StoreFailed
+from shim_hooks.registry_client import RegistryClient
+from shim_hooks.settings import Settings
+from shim_hooks.sizes import shown_bytes, shown_time
+from shim_hooks.store.closures import ClosureRecords
+from shim_hooks.store.collector import Bound, Collector
+from shim_hooks.store.inventory import InventoryReader
+from shim_hooks.store.leases import LeaseInvalid, Leases
+from shim_hooks.store.node_store import NodeStore
+from shim_hooks.store.verify import Broken, Verified, verify
+
+
+def store_bound(settings: Settings) -> Bound:
+    return Bound(settings.store_max_bytes, settings.store_min_free_percent)
+
+
+def collect(settings: Settings, *, max_bytes: int | None, dry_run: bool, as_json: bool) -> int:
+    """Down to `max_bytes`, or to what the settings allow. Works while the agent does, too."""
+    bound = store_bound(settings) if max_bytes is None else Bound(max_bytes, 0)
+    store = NodeStore(_existing(settings))
+    try:
+        collector = Collector(store, Leases(settings.state_dir / "leases"))
+        done = collector.plan(bound) if dry_run else collector.collect(bound)
+    finally:
+        store.close()
+    if as_json:
+        print(json.dumps({**dataclasses.asdict(done), "dry_run": dry_run}))
+        return 0
+    would = "would free" if dry_run else "freed"
+    print(f"{would} {shown_bytes(done.freed)}: {done.closures} environments, {done.entries} store paths")
+    print(f"then the store has {shown_bytes(done.size)}, of which {shown_bytes(done.kept)} are in use")
+    if done.excess:
+        print(f"that is {shown_bytes(done.excess)} more than the bound; all that is left is in use")
+    return 0
+
+
+def verify_store(settings: Settings, *, repair: bool, as_json: bool) -> int:
+    """1 if something is broken and stays so."""
+    store = NodeStore(_existing(settings))
+    try:
+        found = verify(store, compared=_progress if sys.stderr.isatty() else lambda done, total: None)
+        outcomes = asyncio.run(_repair(settings, store, found)) if repair else {}
+    finally:
+        store.close()
+    left = [each for each in found.broken if outcomes.get(_name(each), {}).get("outcome") in (None, Mended.LEFT)]
+    if as_json:
+        broken = [
+            {"path": _name(each), "why": each.why, "closures": [str(key) for key in each.closures]}
+            | outcomes.get(_name(each), {})
+            for each in found.broken
+        ]
+        print(json.dumps({"paths": found.paths, "bytes": found.size, "broken": broken}))
+        return int(bool(left))
+    for each in found.broken:
+        print(f"{_name(each)} {each.why}")
+        for word in outcomes.get(_name(each), {}).values():
+            print(f"  {word}")
+    print(f"{found.paths} store paths, {shown_bytes(found.size)}: {len(found.broken)} broken")
+    if left and not repair:
+        print("floxbridge-node verify --repair fetches them anew")
+    return int(bool(left))
+
+
+async def _repair(settings: Settings, store: NodeStore, found: Verified) -> dict[str, dict[str, str]]:
+    registry = RegistryClient(
+        settings.registry_url,
+        connect_timeout_s=settings.connect_timeout_s,
+        lookup_timeout_s=settings.lookup_timeout_s,
+    )
+    mending = Repair(registry, store, Leases(settings.state_dir / "leases"))
+    outcomes: dict[str, dict[str, str]] = {}
+    try:
+        for broken in found.broken:
+            outcome = await mending.mend(broken)
+            outcomes[_name(broken)] = {"outcome": outcome.mended.value}
+            if outcome.problem is not None:
+                outcomes[_name(broken)]["problem"] = outcome.problem
+    finally:
+        await registry.aclose()
+    return outcomes
+
+
+def _name(broken: Broken) -> str:
+    return str(broken.path.store_path)
+
+
+def _progress(done: int, total: int) -> None:
+    end = "\n" if done == total else ""
+    print(f"\r{shown_bytes(done)} of {shown_bytes(total)} compared \x1b[K", end=end, file=sys.stderr, flush=True)
+
+
+def _existing(settings: Settings) -> Path:
+    if not (settings.state_dir / "store").is_dir():
+        raise StoreFailed(f"{settings.state_dir} has no store. Give the agent's --state-dir")
+    return settings.state_dir
+
+
+def show_status(settings: Settings, *, as_json: bool) -> int:
+    status = _status(settings)
+    if as_json:
+        print(json.dumps(status))
+        return 0
+    print(f"agent   {'listens' if status['agent_listens'] else 'does not listen'} at {settings.socket}")
+    print(f"store   {status['store_paths']} store paths, {_shown(status['store_bytes'])}, in {status['store_dir']}")
+    if status["disk_bytes"]:
+        print(f"disk    {_shown(status['disk_free_bytes'])} free of {_shown(status['disk_bytes'])}")
+    _print_closures(status["closures"])
+    _print_leases(status["leases"])
+    return 0
+
+
+def _shown(size: object) -> str:
+    assert isinstance(size, int)
+    return shown_bytes(size)
+
+
+def _print_closures(closures: object) -> None:
+    assert isinstance(closures, list)
+    print(f"environments  {len(closures)}")
+    for closure in closures:
+        use = "in use" if closure["in_use"] else f"last used {closure['last_used']}"
+        print(f"  {closure['environment']}  {closure['paths']} paths  {shown_bytes(closure['bytes'])}  {use}")
+
+
+def _print_leases(leases: object) -> None:
+    assert isinstance(leases, list)
+    print(f"leases  {len(leases)}")
+    for lease in leases:
+        print(f"  {lease['container']}  {lease['paths']} paths  {lease['bundle']}")
+
+
+def _status(settings: Settings) -> dict[str, object]:
+    """Reads only: what is not there is not made, so that it can be asked by anyone who may look."""
+    store_dir, leases_dir = settings.state_dir / "store", settings.state_dir / "leases"
+    there = store_dir.is_dir() and (settings.state_dir / "closures").is_dir()
+    disk = shutil.disk_usage(store_dir) if store_dir.is_dir() else None
+    leases = Leases(leases_dir) if leases_dir.is_dir() else None
+    store = _contents(settings, leases) if there else {"store_paths": 0, "store_bytes": 0, "closures": []}
+    return {
+        "agent_listens": is_served(settings.socket),
+        "store_dir": str(store_dir),
+        **store,
+        "disk_bytes": 0 if disk is None else disk.total,
+        "disk_free_bytes": 0 if disk is None else disk.free,
+        "leases": [] if leases is None else _leases(leases),
+    }
+
+
+def _contents(settings: Settings, leases: Leases | None) -> dict[str, object]:
+    records = ClosureRecords(settings.state_dir / "closures")
+    inventory = InventoryReader(settings.state_dir / "store", records).read()
+    kept = _leased(leases)
+    closures: list[dict[str, object]] = []
+    for closure in sorted(inventory.closures, key=lambda each: each.last_used, reverse=True):
+        origin = records.origin(closure.key)
+        closures.append(
+            {
+                "lockfile": str(closure.key.lockfile),
+                "environment": str(closure.key.lockfile) if origin is None else str(origin),
+                "paths": len(closure.paths),
+                "bytes": sum(inventory.entries[each].size for each in closure.members & inventory.entries.keys()),
+                "last_used": shown_time(closure.last_used),
+                "in_use": closure.is_in_use(kept),
+            }
+        )
+    return {"store_paths": len(inventory.entries), "store_bytes": inventory.size, "closures": closures}
+
+
+def _leased(leases: Leases | None) -> frozenset[str]:
+    try:
+        return frozenset() if leases is None else leases.leased()
+    except StoreFailed:
+        return frozenset()  # the list of leases says which of them cannot be read
+
+
+def _leases(leases: Leases) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    for container_id in leases.container_ids():
+        try:
+            lease = leases.find(container_id)
+        except LeaseInvalid as problem:
+            found.append({"container": container_id, "bundle": f"unreadable: {problem}", "paths": 0})
+            continue
+        if lease is not None:
+            found.append({"container": container_id, "bundle": str(lease.bundle), "paths": len(lease.paths)})
+    return found
