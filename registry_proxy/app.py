@@ -44,6 +44,7 @@ class Parts:
 def build_app(parts: Parts, metrics: Metrics, stopping: asyncio.Event) -> ASGIApp:
     routes: list[BaseRoute] = [
         _route("/v2/", "version", _version),
+        _route("/v2", "version", _version),
         _route(
             "/v2/{name:path}/manifests/{reference}",
             "manifests",
@@ -67,6 +68,7 @@ def build_app(parts: Parts, metrics: Metrics, stopping: asyncio.Event) -> ASGIAp
             Exception: answer_unforeseen,
         },
     )
+    app.router.redirect_slashes = False  # a name with a slash at its end is another name, and unknown
     return FreshTags(app, parts.environments, parts.callers)
 
 

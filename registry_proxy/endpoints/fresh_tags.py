@@ -61,6 +61,8 @@ class FreshTags:
     def _fresh(self, scope: Scope) -> TaggedImage | None:
         if scope["method"] not in ("GET", "HEAD") or scope["query_string"] not in _PLAIN_QUERIES:
             return None
+        if b"%" in scope["raw_path"]:
+            return None
         if any(name in _NOT_PLAIN for name, _ in scope["headers"]):
             return None
         repository, credential = self._repository(scope["path"]), self._callers.unnamed_at_hand()

@@ -3,7 +3,7 @@
 from starlette.requests import Request
 
 from registry_proxy.endpoints.exchange import exchange_of
-from registry_proxy.errors import RepositoryUnknown
+from registry_proxy.errors import NameInvalid, RepositoryUnknown
 from registry_proxy.images.reference import EnvironmentRepository, Repository, parse_repository
 
 _MIRRORED = "docker.io"
@@ -15,9 +15,11 @@ def asked_repository(request: Request) -> Repository:
     A mirror's client says in `ns` whose mirror it takes us for. Only docker.io's `flox/empty` is ours; anything else is
     answered 404 at once, so that the client goes on to the next host without waiting.
     """
-    namespace = request.query_params.get("ns", _MIRRORED)
-    if namespace != _MIRRORED:
-        raise RepositoryUnknown(f"this registry mirrors {_MIRRORED} only, not {namespace[:100]!r}")
+    others = [name for name in request.query_params.getlist("ns") if name != _MIRRORED]
+    if others:
+        raise RepositoryUnknown(f"this registry mirrors {_MIRRORED} only, not {others[0][:100]!r}")
+    if b"%2f" in request.scope.get("raw_path", b"").lower():
+        raise NameInvalid("a slash that is written %2F is no part of a repository's name, and parts no names: write /")
     repository = parse_repository(request.path_params["name"])
     if isinstance(repository, EnvironmentRepository):
         exchange_of(request.scope).environment = repository.environment
