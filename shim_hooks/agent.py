@@ -6,7 +6,7 @@ container gets (`bundle/decision.py`), how an environment comes onto the node (`
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +22,12 @@ from shim_hooks.bundle.placing import joined, placement
 from shim_hooks.bundle.rootfs import Rootfs
 from shim_hooks.bundle.spec import Spec
 from shim_hooks.bundle.token_mount import find_token
-from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realise import Realised, Wanted
 from shim_hooks.errors import NodeError, NotSupported, RegistryUnavailable, StoreFailed
 from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
 from shim_hooks.log import Log
 from shim_hooks.store.leases import Lease, LeaseInvalid
+from shim_hooks.store.mutable_stores import MutableStores
 from shim_hooks.threads import in_thread
 
 _SHARE = 0.9
@@ -49,12 +49,14 @@ class Leases(Protocol):
 
     def find(self, container_id: str) -> Lease | None: ...
 
+    def container_ids(self) -> Collection[str]: ...
+
     def sweep(self) -> Sequence[str]: ...
 
 
 class Agent:
-    def __init__(self, realiser: Realiser, leases: Leases, log: Log) -> None:
-        self._realiser, self._leases, self._log = realiser, leases, log
+    def __init__(self, realiser: Realiser, leases: Leases, mutable: MutableStores, log: Log) -> None:
+        self._realiser, self._leases, self._mutable, self._log = realiser, leases, mutable, log
         self._deleted = asyncio.Event()
 
     async def create(self, request: CreateRequest) -> None:
@@ -66,7 +68,8 @@ class Agent:
             self._log.event("untouched", container=request.container_id, reason=decision.reason)
             return
         token = await in_thread(lambda: find_token(spec))
-        realised = await self._enter(request, spec, replace(decision.wanted, token=token))
+        asked = replace(decision, wanted=replace(decision.wanted, token=token))
+        realised = await self._enter(request, spec, asked)
         self._log.event(
             "created",
             container=request.container_id,
@@ -111,21 +114,22 @@ class Agent:
     async def _sweep(self) -> None:
         try:
             dropped = await in_thread(self._leases.sweep)
+            await in_thread(lambda: self._mutable.sweep(self._leases.container_ids))
         except NodeError as problem:
             self._log.event("sweep_failed", message=str(problem))
             return
         if dropped:
             self._log.event("leases_dropped", containers=dropped)
 
-    async def _enter(self, request: CreateRequest, spec: Spec, wanted: Wanted) -> Realised:
+    async def _enter(self, request: CreateRequest, spec: Spec, decision: InEnvironment) -> Realised:
         rootfs = await in_thread(lambda: Rootfs.look(request.bundle, spec))
         if rootfs.has_store:
             raise NotSupported(
                 f"the image has packages of its own in {STORE_DIR}, which the environment's would hide; that is not "
                 f"supported yet: use another image, or list the container in {SKIP_CONTAINERS}"
             )
-        async with self._holding(wanted, request.deadline_s * _SHARE) as realised:
-            await in_thread(lambda: self._place(request, spec, rootfs, realised, wanted.mode))
+        async with self._holding(decision.wanted, request.deadline_s * _SHARE) as realised:
+            await in_thread(lambda: self._place(request, spec, rootfs, realised, decision))
         return realised
 
     @asynccontextmanager
@@ -157,12 +161,15 @@ class Agent:
             return None
         return replace(decision.wanted, access_granted=True)
 
-    def _place(self, request: CreateRequest, spec: Spec, rootfs: Rootfs, realised: Realised, mode: Mode) -> None:
-        edited = apply_edits(spec, placement(spec, rootfs, realised, mode))
+    def _place(
+        self, request: CreateRequest, spec: Spec, rootfs: Rootfs, realised: Realised, decision: InEnvironment
+    ) -> None:
         self._leases.take(request.container_id, request.bundle, realised.paths)
         try:
+            mutable = self._mutable.make(request.container_id, spec.user) if decision.nix_mutable else None
+            edited = apply_edits(spec, placement(spec, rootfs, realised, decision.wanted.mode, mutable))
             if edited is not spec:
                 write_spec(request.bundle, edited)
         except BaseException:
-            self._leases.drop(request.container_id)
+            self._leases.drop(request.container_id)  # and with the lease, at the next sweep, what it alone kept
             raise

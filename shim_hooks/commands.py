@@ -26,6 +26,7 @@ from shim_hooks.registry_client import RegistryClient
 from shim_hooks.settings import Settings
 from shim_hooks.store.collector import Collector
 from shim_hooks.store.leases import Leases
+from shim_hooks.store.mutable_stores import MutableStores
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store_care import StoreCare
 from shim_hooks.store_commands import store_bound
@@ -50,7 +51,7 @@ async def _run_agent(settings: Settings, log: Log) -> None:
     async with _node(settings, log) as node:
         care = StoreCare(Collector(node.store, leases), store_bound(settings), log)
         node.landed = care.wake
-        agent = Agent(node.realiser, leases, log)
+        agent = Agent(node.realiser, leases, MutableStores(settings.state_dir / "mutable"), log)
         async with _in_background(
             agent.sweep_leases(after_delete_s=_AFTER_DELETE_S, interval_s=_SWEEP_INTERVAL_S),
             care.run(interval_s=_COLLECTION_INTERVAL_S),

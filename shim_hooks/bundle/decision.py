@@ -9,7 +9,6 @@ from flox_formats.environment import EnvironmentName, EnvironmentRef
 from flox_formats.store_path import STORE_DIR
 from shim_hooks.bundle.annotations import (
     ENVIRONMENT,
-    NIX_MUTABLE,
     SKIP_CONTAINERS,
     Container,
     PodWishes,
@@ -20,7 +19,7 @@ from shim_hooks.bundle.process_env import variables
 from shim_hooks.bundle.spec import Spec
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realise import Wanted
-from shim_hooks.errors import NotSupported, Refused
+from shim_hooks.errors import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,7 @@ class InEnvironment:
 
     wanted: Wanted
     exec_too: bool
+    nix_mutable: bool
     warnings: tuple[str, ...]
 
 
@@ -43,17 +43,17 @@ Decision = Untouched | InEnvironment
 
 
 def decide(spec: Spec) -> Decision:
-    """Raises Refused for a pod that asks for what cannot be, NotSupported for what this version does not do."""
+    """Raises Refused for a pod that asks for what cannot be."""
     container = Container.of(spec.annotations)
     if container.is_sandbox:
         return Untouched("the pod's sandbox")
     if container.name in skipped_containers(spec.annotations):
         return Untouched(f"listed in {SKIP_CONTAINERS}")
     wishes = PodWishes.parse(spec.annotations)
-    _refuse_unsupported(wishes)
     return InEnvironment(
         wanted=_wanted(spec, container, wishes),
         exec_too=container.name not in wishes.skip_containers_exec,
+        nix_mutable=wishes.nix_mutable,
         warnings=tuple(f"annotation {key} is not one that floxbridge knows" for key in wishes.unknown),
     )
 
@@ -93,13 +93,6 @@ def _two_environments(annotated: EnvironmentName, image: EnvironmentName) -> str
 
 def _exactly(pinned: PinnedGeneration, mode: Mode) -> Wanted:
     return Wanted(pinned.environment, pinned.generation, pinned.lockfile, mode)
-
-
-def _refuse_unsupported(wishes: PodWishes) -> None:
-    if wishes.nix_mutable:
-        raise NotSupported(
-            f"annotation {NIX_MUTABLE}: true is not supported yet: take it off the pod; {STORE_DIR} is then read-only"
-        )
 
 
 def _refuse_foreign_store(spec: Spec) -> None:

@@ -12,6 +12,7 @@ from flox_formats.store_path import STORE_DIR
 from shim_hooks.bundle.pinned import MARK, PinnedGeneration
 from shim_hooks.bundle.process_env import replaced, without_ours
 from shim_hooks.bundle.spec import Mount, Spec
+from shim_hooks.store.mutable_stores import MutableStore
 
 ACTIVATION_RECORD = "/run/floxbridge-activation"
 """Where the scripts of an activation keep what it changed. They name it too."""
@@ -21,7 +22,8 @@ ACTIVATION_RECORD = "/run/floxbridge-activation"
 class Placement:
     """What to put the container into. `store_dir` is the node's folder of store paths.
 
-    `script` is what runs the command, as the arguments before it; empty where nothing needs to.
+    `script` is what runs the command, as the arguments before it; empty where nothing needs to. `mutable` is where
+    the container's own changes of the store go; None where it may make none.
     """
 
     generation: PinnedGeneration
@@ -30,6 +32,7 @@ class Placement:
     removed_variables: frozenset[str]
     rootfs_has_tmp: bool
     script: tuple[str, ...]
+    mutable: MutableStore | None
 
 
 def apply_edits(spec: Spec, placement: Placement) -> Spec:
@@ -47,8 +50,13 @@ def take_our_variables_out(spec: Spec, placement: Placement) -> Spec:
 
 def mount_the_store(spec: Spec, placement: Placement) -> Spec:
     """Last, so that no other mount covers it; below it there is none, or the decision would have refused."""
-    options = ("rbind", "rprivate", "ro", "nosuid", "nodev")
-    store = Mount(STORE_DIR, "bind", str(placement.store_dir), options)
+    if placement.mutable is None:
+        options = ("rbind", "rprivate", "ro", "nosuid", "nodev")
+        store = Mount(STORE_DIR, "bind", str(placement.store_dir), options)
+    else:
+        upper, work = placement.mutable.upper, placement.mutable.work
+        layers = (f"lowerdir={placement.store_dir}", f"upperdir={upper}", f"workdir={work}")
+        store = Mount(STORE_DIR, "overlay", "overlay", ("nosuid", "nodev", *layers))
     return spec.without_mount(STORE_DIR).with_mounts(last=[store])
 
 

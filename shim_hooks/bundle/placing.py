@@ -16,10 +16,11 @@ from shim_hooks.environment.activation import REMOVED, Activation, Role, activat
 from shim_hooks.environment.contents import DevelopmentContents, EnvironmentContents
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realise import Realised
+from shim_hooks.store.mutable_stores import MutableStore
 from shim_hooks.store.store_tree import StoreTree
 
 
-def placement(spec: Spec, rootfs: Rootfs, realised: Realised, mode: Mode) -> Placement:
+def placement(spec: Spec, rootfs: Rootfs, realised: Realised, mode: Mode, mutable: MutableStore | None) -> Placement:
     """Blocks. Raises Refused for an environment that cannot be activated, StoreFailed."""
     activation = _activation(realised, mode, spec.env)
     return Placement(
@@ -29,6 +30,7 @@ def placement(spec: Spec, rootfs: Rootfs, realised: Realised, mode: Mode) -> Pla
         removed_variables=REMOVED,
         rootfs_has_tmp=rootfs.has_tmp,
         script=() if activation.script is None else activation.script.arguments(Role.FIRST),
+        mutable=mutable,
     )
 
 

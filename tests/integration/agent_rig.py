@@ -18,6 +18,7 @@ from shim_hooks.environment.realise import Realised, Wanted
 from shim_hooks.errors import RegistryRefused
 from shim_hooks.log import Log
 from shim_hooks.store.leases import Leases
+from shim_hooks.store.mutable_stores import MutableStores
 
 WEB = EnvironmentName.parse("acme/web")
 
@@ -97,12 +98,13 @@ class AgentRig:
         self.environments = Environments(folder / "state" / "store")
         self.leases = Leases(folder / "state" / "leases")
         self._log = Lines()
-        self.agent = Agent(self.environments, self.leases, Log(self._log))
+        self.mutable = MutableStores(folder / "state" / "mutable")
+        self.agent = Agent(self.environments, self.leases, self.mutable, Log(self._log))
 
     def restarted(self) -> "AgentRig":
         """The same node with an agent that knows nothing yet."""
         again = AgentRig(self.folder)
-        again.agent = Agent(self.environments, again.leases, Log(again._log))
+        again.agent = Agent(self.environments, again.leases, again.mutable, Log(again._log))
         return again
 
     def bundle(

@@ -14,7 +14,7 @@ from shim_hooks.bundle.pinned import MARK, PinnedGeneration
 from shim_hooks.bundle.spec import Spec
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realise import Wanted
-from shim_hooks.errors import NotSupported, Refused
+from shim_hooks.errors import Refused
 
 WEB = EnvironmentName.parse("acme/web")
 LOCK, OTHER_LOCK = Digest.of(b"lock"), Digest.of(b"other")
@@ -86,7 +86,9 @@ def test_which_generation(
     runtime: dict[str, str],
 ) -> None:
     decision = decided({**runtime, **annotations}, env)
-    assert decision == InEnvironment(Wanted(WEB, generation, lockfile, Mode.RUN), exec_too=True, warnings=())
+    assert decision == InEnvironment(
+        Wanted(WEB, generation, lockfile, Mode.RUN), exec_too=True, nix_mutable=False, warnings=()
+    )
 
 
 def test_a_bundle_that_was_edited_gets_the_same_again() -> None:
@@ -151,17 +153,11 @@ def test_which_container_it_was(annotations: dict[str, str], words: str) -> None
         decided(annotations, DEBIAN)
 
 
-@pytest.mark.parametrize(
-    ("annotations", "words"),
-    [
-        pytest.param(
-            flox(nix_mutable="true"), "annotation flox.dev/nix-mutable: true is not supported yet", id="mutable"
-        ),
-    ],
-)
-def test_not_supported_yet(annotations: dict[str, str], words: str) -> None:
-    with pytest.raises(NotSupported, match=words):
-        decided({**CONTAINER, **annotations}, image())
+@pytest.mark.parametrize(("value", "expected"), [("true", True), ("false", False)])
+def test_a_store_that_can_be_written(value: str, expected: bool) -> None:
+    decision = decided(flox(environment="acme/web", nix_mutable=value), DEBIAN)
+    assert isinstance(decision, InEnvironment)
+    assert decision.nix_mutable is expected
 
 
 KEYS = [*CONTAINER, *flox(environment="", activate_mode="", skip_containers="", nix_mutable="", x=""), MARK]
@@ -172,7 +168,7 @@ PLACES = st.sampled_from(["/nix", "/nix/store", "nix//store", "/tmp"]) | st.text
 
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES), st.lists(ENTRIES), st.lists(PLACES))
 def test_any_container_is_decided_or_refused(annotations: dict[str, str], env: list[str], mounts: list[str]) -> None:
-    with contextlib.suppress(Refused, NotSupported):
+    with contextlib.suppress(Refused):
         decided(annotations, env, tuple(mounts))
 
 

@@ -21,6 +21,7 @@ from shim_hooks.bundle.edits import (
 )
 from shim_hooks.bundle.pinned import PinnedGeneration
 from shim_hooks.bundle.spec import Spec
+from shim_hooks.store.mutable_stores import MutableStore
 
 GENERATION = PinnedGeneration(EnvironmentName.parse("acme/web"), 12, Digest.of(b"lock"))
 
@@ -31,6 +32,7 @@ def placement(
     variables: dict[str, str] | None = None,
     number: int = 12,
     script: tuple[str, ...] = (),
+    mutable: MutableStore | None = None,
 ) -> Placement:
     return Placement(
         generation=PinnedGeneration(GENERATION.environment, number, GENERATION.lockfile),
@@ -39,6 +41,7 @@ def placement(
         removed_variables=frozenset({"FLOX_SHELL"}),
         rootfs_has_tmp=has_tmp,
         script=script,
+        mutable=mutable,
     )
 
 
@@ -157,3 +160,19 @@ def test_a_command_is_run_through_the_script() -> None:
 def test_a_command_that_needs_no_script(args: list[str], script: tuple[str, ...]) -> None:
     before = Spec.parse(json.dumps({"process": {"args": args}, "root": {"path": "r"}}).encode())
     assert run_through_activation(before, placement(script=script)) == before
+
+
+def test_a_store_of_its_own() -> None:
+    edited = mount_the_store(spec(), placement(mutable=MutableStore(Path("/s/c/upper"), Path("/s/c/work"))))
+    assert edited.document["mounts"][-1] == {  # type: ignore[index]
+        "destination": "/nix/store",
+        "type": "overlay",
+        "source": "overlay",
+        "options": [
+            "nosuid",
+            "nodev",
+            "lowerdir=/var/lib/floxbridge/store",
+            "upperdir=/s/c/upper",
+            "workdir=/s/c/work",
+        ],
+    }
