@@ -7,7 +7,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 
@@ -44,8 +44,8 @@ class RegistryApi:
     def __init__(self, http: httpx2.Client, url: str, token: str | None) -> None:
         """Raises SettingsInvalid."""
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsInvalid(f"--registry-url: want http://HOST:PORT or https://HOST, got {parts.netloc!r}")
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_good_port(parts):
+            raise SettingsInvalid("--registry-url: want http://HOST:PORT or https://HOST")
         self.url, self._http = url.rstrip("/"), http
         self._headers = {"Accept": f"{INDEX}, {MANIFEST}"}
         if token is not None:
@@ -90,7 +90,7 @@ class RegistryApi:
                     data += piece
                     if len(data) > _MAX_BYTES:
                         raise RegistryRefused(f"{path} is over {_MAX_BYTES} bytes: a package file, and no document")
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except httpx2.HTTPError as error:
             slow = isinstance(error, httpx2.TimeoutException)
             problem = "did not answer in time" if slow else f"cannot be reached: {error or type(error).__name__}"
             raise RegistryUnreachable(f"registry {self.url} {problem}") from error
@@ -100,6 +100,13 @@ class RegistryApi:
 
     def _garbled(self, what: str) -> RegistryUnreachable:
         return RegistryUnreachable(f"registry {self.url} sent something else for {what}: is it a registry?")
+
+
+def _has_good_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 def _sentence(response: httpx2.Response, data: bytes) -> str:
