@@ -7,8 +7,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 QUIET  := --quiet --disable-pip-version-check
 PREFIX ?= /opt/floxbridge
+SOAK_KILLS ?= 2000
 
-.PHONY: help demo test check bench fmt lock install setup launcher clean
+.PHONY: help demo test soak check bench fmt lock install setup launcher clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -18,6 +19,9 @@ demo: setup  ## run a Flox environment in a container on this machine, end to en
 
 test: setup newer-containerd oras  ## all tests; those that cannot run here say why
 	$(BIN)/pytest $(TEST_ARGS)
+
+soak: setup  ## what takes longer than a test may: SOAK_KILLS times kill -9 in the life of closures
+	FLOXBRIDGE_SOAK_KILLS=$(SOAK_KILLS) $(BIN)/pytest -s tests/soak $(TEST_ARGS)
 
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .

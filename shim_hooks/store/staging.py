@@ -61,7 +61,10 @@ class Staging:
         """A new directory and the lock on it. One that another process swept before it was locked is made anew."""
         while True:
             place = Path(tempfile.mkdtemp(dir=self._folder))
-            lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            except FileNotFoundError:
+                continue
             fcntl.flock(lock, fcntl.LOCK_EX)
             if place.exists():
                 return place, lock

@@ -1,0 +1,121 @@
+"""A program that lives the whole life of closures on one store, is killed again and again, and looks at what is left.
+
+Two lives at a time, each a fork: fetch, unpack, link, lease, let go and collect, until SIGKILL comes at some moment.
+After that a store must hold only what is whole, and whatever has a lease; what was under way must be gone.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from flox_formats.nar import dump
+from flox_formats.signature import PublicKey, TrustedKeys
+from shim_hooks.store.collector import Bound, Collector
+from shim_hooks.store.leases import Leases
+from shim_hooks.store.node_store import NodeStore
+from shim_hooks.store.verify import verify
+from tests.integration.node_rig import running_node
+
+
+class Lives:
+    def __init__(self, state: Path, url: str, key: PublicKey, environments: list[str]) -> None:
+        self._state, self._url, self._trusted = state, url, TrustedKeys([key])
+        self._environments = environments
+        self._right = dict[str, bytes]()
+
+    async def live(self, who: str, random_: random.Random) -> None:
+        """Until killed. Its containers are its own."""
+        async with running_node(self._state, self._url, trusted=self._trusted) as node:
+            leases = Leases(self._state / "leases")
+            collector = Collector(node.store, leases)
+            while True:
+                what = random_.choices(("run", "end", "collect"), (5, 3, 2))[0]
+                if what == "run":
+                    name = f"{who}{random_.randrange(4)}"
+                    async with node.holding(random_.choice(self._environments)) as realised:
+                        bundle = self._state / "bundles" / name
+                        bundle.mkdir(parents=True, exist_ok=True)
+                        await asyncio.to_thread(leases.take, name, bundle, realised.paths)
+                elif what == "end":
+                    with suppress(FileNotFoundError):
+                        (self._state / "bundles" / f"{who}{random_.randrange(4)}").rmdir()
+                else:
+                    await asyncio.to_thread(collector.collect, Bound(random_.choice((0, 200_000)), 0))
+
+    async def fetch_all(self) -> None:
+        async with running_node(self._state, self._url, trusted=self._trusted) as node:
+            for environment in self._environments:
+                realised = await node.realise(environment)
+                assert not node.store.missing(realised.paths)
+
+    def learn(self) -> None:
+        """What each entry of the store has to look like, whenever it is there."""
+        self._right = {entry.name: b"".join(dump(entry)) for entry in (self._state / "store").iterdir()}
+
+    def is_disturbed(self) -> bool:
+        """Something half-made lies in the staging area."""
+        return any(entry for place in (self._state / "staging").iterdir() for entry in place.iterdir())
+
+    def check(self) -> None:
+        store, leases = NodeStore(self._state), Leases(self._state / "leases")
+        assert len(list((self._state / "staging").iterdir())) == 1, "only our own place is left in staging"
+        for entry in store.store_dir.iterdir():
+            assert b"".join(dump(entry)) == self._right[entry.name], f"{entry.name} is not whole"
+        for broken in verify(store).broken:
+            assert broken.why == "is missing", f"{broken.path.store_path} {broken.why}"
+        leases.sweep()
+        for container_id in leases.container_ids():
+            lease = leases.find(container_id)
+            assert lease is not None
+            assert not store.missing(lease.paths), f"{container_id} lost a path that it has a lease on"
+        store.close()
+
+
+def _fork(lives: Lives, who: str, seed: int) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            asyncio.run(lives.live(who, random.Random(f"{who}{seed}")))
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    return child
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--key", type=PublicKey.parse, required=True)
+    parser.add_argument("--kills", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("environments", nargs="+")
+    asked = parser.parse_args()
+    random_ = random.Random(asked.seed)
+    lives = Lives(asked.state, asked.url, asked.key, asked.environments)
+    asyncio.run(lives.fetch_all())
+    lives.learn()
+    disturbed = 0
+    for number in range(asked.kills):
+        children = [_fork(lives, who, asked.seed + number) for who in ("a", "b")]
+        time.sleep(random_.uniform(0, 0.4))  # at any instruction: there is no event to wait for
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            assert os.WIFSIGNALED(status), f"life {number} ended by itself"
+        disturbed += lives.is_disturbed()
+        lives.check()
+    asyncio.run(lives.fetch_all())
+    lives.check()
+    print(json.dumps({"kills": asked.kills, "disturbed": disturbed}))
+
+
+if __name__ == "__main__":
+    main()
