@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +31,7 @@ from shim_hooks.log import Log
 
 _BACKLOG = 1024  # containers that a node may start at once, with room to spare
 _REQUEST_DEADLINE_S = 10.0  # a launcher sends its few hundred bytes at once
+_LONGEST_REQUEST_S = 120.0  # kubelet has given up by then
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
@@ -47,26 +49,51 @@ class Answers(Protocol):
     def delete(self, request: DeleteRequest) -> None: ...
 
 
+class AgentListener(socket.socket):
+    """Listens at a path, until another agent puts its own socket there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(socket.AF_UNIX)
+        self._path = path
+        self._identity: tuple[int, int] | None = None
+
+    def appear(self) -> None:
+        """Puts itself at the path in one step: who connects there reaches this agent or, until then, the other one."""
+        fresh = self._path.with_name(self._path.name + ".new")
+        with _alone_in(self._path.parent):
+            fresh.unlink(missing_ok=True)
+            self.bind(str(fresh))
+            fresh.chmod(0o600)
+            self.listen(_BACKLOG)
+            self._identity = _identity(fresh)
+            fresh.replace(self._path)
+
+    def vanish(self) -> None:
+        with _alone_in(self._path.parent):
+            if not self.is_replaced():
+                self._path.unlink(missing_ok=True)
+
+    def is_replaced(self) -> bool:
+        """Nobody comes here any more: another agent's socket has the path."""
+        return _identity(self._path) not in (None, self._identity)
+
+
 @contextlib.contextmanager
-def listening(path: Path) -> Iterator[socket.socket]:
+def listening(path: Path, *, take_over: bool = False) -> Iterator[AgentListener]:
     """A socket at `path` that only root can open, in a folder that nobody else can write to.
 
-    A file that a dead agent left is replaced in one step; while another agent lives, SocketUnusable is raised.
+    A file that a dead agent left is replaced in one step. While another agent lives, SocketUnusable is raised, or with
+    `take_over` its socket is replaced all the same; it notices, ends what it has begun, and stops.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _refuse_open_folder(path.parent)
-        with _only_agent(path), socket.socket(socket.AF_UNIX) as listener:
-            fresh = path.with_name(path.name + ".new")
-            fresh.unlink(missing_ok=True)
-            listener.bind(str(fresh))
-            fresh.chmod(0o600)
-            listener.listen(_BACKLOG)
-            fresh.replace(path)
+        with _only_agent(path, take_over=take_over), AgentListener(path) as listener:
+            listener.appear()
             try:
                 yield listener
             finally:
-                path.unlink(missing_ok=True)
+                listener.vanish()
     except OSError as problem:
         raise SocketUnusable(f"the agent cannot listen at {path}: {problem.strerror or problem}") from problem
 
@@ -87,19 +114,50 @@ def is_served(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _only_agent(path: Path) -> Iterator[None]:
-    """Holds a lock that the kernel lets go of with the process, however it ends."""
+def _only_agent(path: Path, *, take_over: bool) -> Iterator[None]:
+    """Holds a lock that the kernel lets go of with the process, however it ends.
+
+    Who takes over waits for it in a thread, which may end with the process: the other agent has it as long as it lives.
+    """
     lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SocketUnusable(
-                f"another agent is listening at {path}: stop it first, or use another --socket"
-            ) from None
+            if not take_over:
+                raise SocketUnusable(
+                    f"another agent is listening at {path}: stop it first, take over from it with --take-over, "
+                    "or use another --socket"
+                ) from None
+            threading.Thread(target=_wait_for, args=(os.dup(lock),), name="agent lock", daemon=True).start()
         yield
     finally:
         os.close(lock)
+
+
+def _wait_for(lock: int) -> None:
+    with contextlib.suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    os.close(lock)  # the lock itself stays with the first descriptor, until that is closed
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """No other agent puts its socket there or takes it away meanwhile. Held for a moment."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _refuse_open_folder(folder: Path) -> None:
@@ -112,23 +170,42 @@ def _refuse_open_folder(folder: Path) -> None:
 
 
 class AgentServer:
-    """Answers what comes in at `listener`, from root and from its own user alone."""
+    """Answers what comes in at `listener`, from root and from its own user alone.
 
-    def __init__(self, answers: Answers, log: Log) -> None:
-        self._answers, self._log = answers, log
+    `look_s` is how often it looks whether another agent has taken its place.
+    """
+
+    def __init__(self, answers: Answers, log: Log, *, look_s: float = 1.0) -> None:
+        self._answers, self._log, self._look_s = answers, log, look_s
         self._under_way = set[asyncio.Task[object]]()
 
-    async def serve(self, listener: socket.socket, stop: asyncio.Event, *, grace_s: float) -> None:
-        """Until `stop`. Requests under way then have `grace_s` to end, and are told so when they do not."""
+    async def serve(self, listener: AgentListener, stop: asyncio.Event, *, grace_s: float) -> None:
+        """Until `stop`, or until another agent has taken its place.
+
+        Requests under way have `grace_s` to end then, and are told so when they do not. When another has taken over
+        nothing is urgent, and they have as long as any request may take.
+        """
         server = await asyncio.start_unix_server(self._connected, sock=listener, backlog=_BACKLOG)
         async with server:
-            await stop.wait()
+            replaced = await self._until_stopped_or_replaced(listener, stop)
             server.close()
             if self._under_way:
-                await asyncio.wait(self._under_way, timeout=grace_s)
+                await asyncio.wait(self._under_way, timeout=_LONGEST_REQUEST_S if replaced else grace_s)
             for task in self._under_way:
                 task.cancel()
             await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _until_stopped_or_replaced(self, listener: AgentListener, stop: asyncio.Event) -> bool:
+        while True:
+            try:
+                async with asyncio.timeout(self._look_s):
+                    await stop.wait()
+                return False
+            except TimeoutError:
+                # Whoever connected before is accepted by now, and nobody has come since.
+                if listener.is_replaced():
+                    self._log.event("replaced", message="another agent has taken the socket over")
+                    return True
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

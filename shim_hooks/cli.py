@@ -13,6 +13,7 @@ from flox_formats.environment import EnvironmentRef
 from flox_formats.errors import FormatError
 from flox_formats.settings import Given, SettingsInvalid, count, effective, seconds
 from flox_formats.settings_command import add_settings, as_json, as_text, complete_places
+from shim_hooks.doctor.arguments import add_doctor_arguments
 from shim_hooks.errors import NodeError
 from shim_hooks.launcher.build import build_launcher
 from shim_hooks.settings import PREFIX, Settings
@@ -54,8 +55,13 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from shim_hooks.store_commands import collect, show_status, verify_store
 
     match arguments.command:
+        case "doctor":
+            from shim_hooks.doctor.examination import Node, run
+
+            path = os.environ.get("PATH", os.defpath)
+            return run(Node(settings, arguments.launcher, arguments.containerd_config, path), json=arguments.json)
         case "agent":
-            return run_agent(settings)
+            return run_agent(settings, take_over=arguments.take_over)
         case "realise":
             ref = EnvironmentRef.parse(arguments.ref)
             return realise(settings, ref, deadline_s=arguments.deadline_s, as_json=arguments.json)
@@ -83,6 +89,11 @@ def build_parser() -> argparse.ArgumentParser:
     agent = commands.add_parser(
         "agent", help="run the agent that the launcher asks", description="Runs the agent until SIGTERM."
     )
+    agent.add_argument(
+        "--take-over",
+        action="store_true",
+        help="take the socket from an agent that runs; that one ends what it has begun, and stops",
+    )
     add_settings(agent, Settings)
     _add_realise(commands)
     status = commands.add_parser(
@@ -91,6 +102,13 @@ def build_parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="print JSON")
     add_settings(status, Settings, ["state_dir", "socket"])
     _add_store_care(commands)
+    doctor = commands.add_parser(
+        "doctor",
+        help="what is wrong on this node, and the line that mends it",
+        description="Looks at everything that a Flox container needs on this node, and changes nothing. Exit code 1: bad.",
+    )
+    add_doctor_arguments(doctor)
+    add_settings(doctor, Settings)
     config = commands.add_parser(
         "config",
         help="the effective configuration, and where each value comes from",

@@ -37,12 +37,12 @@ _SWEEP_INTERVAL_S = 60.0
 _COLLECTION_INTERVAL_S = 300.0
 
 
-def run_agent(settings: Settings) -> int:
-    asyncio.run(_run_agent(settings, Log()))
+def run_agent(settings: Settings, *, take_over: bool) -> int:
+    asyncio.run(_run_agent(settings, Log(), take_over=take_over))
     return 0
 
 
-async def _run_agent(settings: Settings, log: Log) -> None:
+async def _run_agent(settings: Settings, log: Log, *, take_over: bool) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.set_exception_handler(lambda _, context: _log_bug(log, context))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,7 +56,7 @@ async def _run_agent(settings: Settings, log: Log) -> None:
             agent.sweep_leases(after_delete_s=_AFTER_DELETE_S, interval_s=_SWEEP_INTERVAL_S),
             care.run(interval_s=_COLLECTION_INTERVAL_S),
         ):
-            with listening(settings.socket) as listener:
+            with listening(settings.socket, take_over=take_over) as listener:
                 log.event("listening", socket=str(settings.socket), registry=settings.registry_url)
                 await AgentServer(agent, log).serve(listener, stop, grace_s=settings.stop_grace_s)
         log.event("stopped")

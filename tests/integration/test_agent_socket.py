@@ -53,6 +53,7 @@ class Running:
     def __init__(self, path: Path, answers: Answers, log: io.StringIO) -> None:
         self.path, self.answers, self._log = path, answers, log
         self.stop = asyncio.Event()
+        self.serving: asyncio.Task[None]
 
     async def say(self, *parts: bytes) -> bytes:
         reader, writer = await asyncio.open_unix_connection(self.path)
@@ -70,16 +71,17 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(path: Path, answers: Answers, *, grace_s: float = 20) -> AsyncIterator[Running]:
+async def running(path: Path, answers: Answers, *, grace_s: float = 20, look_s: float = 1) -> AsyncIterator[Running]:
     log = io.StringIO()
     with listening(path) as listener:
         server = Running(path, answers, log)
-        serving = asyncio.create_task(AgentServer(answers, Log(log)).serve(listener, server.stop, grace_s=grace_s))
+        agent = AgentServer(answers, Log(log), look_s=look_s)
+        server.serving = asyncio.create_task(agent.serve(listener, server.stop, grace_s=grace_s))
         try:
             yield server
         finally:
             server.stop.set()
-            await serving
+            await server.serving
 
 
 def open_answers(error: Exception | None = None) -> Answers:
@@ -126,6 +128,46 @@ def test_two_agents_do_not_share_a_socket(path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
         assert first.fileno() >= 0
+
+
+def test_the_place_of_another_can_be_taken(path: Path) -> None:
+    with listening(path) as first:
+        with listening(path, take_over=True) as second:
+            assert (first.is_replaced(), second.is_replaced()) == (True, False)
+            assert is_served(path)
+        assert not path.exists()
+        assert not first.is_replaced()
+
+
+def test_who_was_replaced_leaves_the_other_in_place(path: Path) -> None:
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        first.enter_context(listening(path))
+        second.enter_context(listening(path, take_over=True))
+        first.close()
+        assert path.is_socket()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+    assert not path.exists()
+
+
+async def test_nobody_is_lost_when_an_agent_takes_over(path: Path) -> None:
+    old_answers, new_answers = Answers(), open_answers()
+    async with running(path, old_answers, look_s=0.01) as old:
+        begun = asyncio.create_task(old.say(CREATE))
+        await old_answers.came.wait()
+        with listening(path, take_over=True) as listener:
+            stop = asyncio.Event()
+            new = asyncio.create_task(AgentServer(new_answers, Log(io.StringIO())).serve(listener, stop, grace_s=1))
+            assert await old.say(CREATE) == b"ok\n"
+            assert (len(old_answers.asked), len(new_answers.asked)) == (1, 1)
+            old_answers.let_go.set()
+            assert await begun == b"ok\n"
+            async with asyncio.timeout(30):
+                await old.serving
+            assert [line["event"] for line in old.logged()] == ["replaced"]
+            assert await old.say(CREATE) == b"ok\n"
+            stop.set()
+            await new
 
 
 def test_a_folder_that_others_write_to_is_refused(path: Path) -> None:

@@ -38,10 +38,10 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def agent(folder: Path) -> Iterator["tuple[subprocess.Popen[str], IO[str]]"]:
+def agent(folder: Path, *more: str) -> Iterator["tuple[subprocess.Popen[str], IO[str]]"]:
     """Yields it when it has said what it says first, which is that it listens."""
     places = ["--state-dir", str(folder / "state"), "--socket", str(folder / "run" / "agent.sock")]
-    command = [sys.executable, "-m", "shim_hooks.cli", "agent", *places, "--registry-url", NOBODY]
+    command = [sys.executable, "-m", "shim_hooks.cli", "agent", *places, "--registry-url", NOBODY, *more]
     with subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -164,6 +164,17 @@ def test_the_agent_listens_until_it_is_told_to_stop(tmp_path: Path) -> None:
         assert process.wait(60) == 0
         assert [json.loads(line)["event"] for line in log] == ["refused", "stopped"]
     assert not path.exists()
+
+
+def test_an_agent_takes_over_from_another(tmp_path: Path) -> None:
+    with agent(tmp_path) as (old, old_log), agent(tmp_path, "--take-over") as (new, new_log):
+        assert old.wait(60) == 0
+        assert [json.loads(line)["event"] for line in old_log] == ["replaced", "stopped"]
+        assert (tmp_path / "run" / "agent.sock").is_socket()
+        new.send_signal(signal.SIGTERM)
+        assert new.wait(60) == 0
+        assert [json.loads(line)["event"] for line in new_log] == ["stopped"]
+    assert not (tmp_path / "run" / "agent.sock").exists()
 
 
 def test_an_agent_that_was_killed_leaves_nothing_that_matters(tmp_path: Path) -> None:
