@@ -1,7 +1,7 @@
 """`create` of a container whose environment is on the node: what floxbridge adds to every start.
 
 Plain runc gets the same bundle without an environment. Each bundle is written anew before its create, since a second
-create of an edited one would have nothing to do.
+create of an edited one would have nothing to do. Bundles and runc's records lie in memory, as under a node's /run.
 """
 
 import json
@@ -77,6 +77,7 @@ class _Creates:
 
 def _measure(stage: Stage) -> list[Figure]:
     workplace, runc = stage.workplace, find_program("runc") or "runc"
+    _mount_memory(workplace.path("run"))
     closure = make_closure(workplace.path("closure"), _SHAPE)
     hub = Hub(workplace)
     push(hub, workplace.path("pushed"), closure.roots)
@@ -103,10 +104,19 @@ def _measure(stage: Stage) -> list[Figure]:
     ]
 
 
+def _mount_memory(folder: Path) -> None:
+    """Sweeping the workplace unmounts it."""
+    folder.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "floxbridge-bench", str(folder)], check=True, timeout=10)
+    except subprocess.CalledProcessError as error:
+        raise BenchmarkFailed("a tmpfs cannot be mounted here, and a node's bundles lie on one") from error
+
+
 def _creates(workplace: Workplace, program: str, runc: str) -> _Creates:
     name = Path(program).name
-    bundle = _Bundle.make(workplace.path("bundles", name), runc)
-    return _Creates(program, workplace.path("runc"), bundle, workplace.path("logs", f"{name}.log"))
+    bundle = _Bundle.make(workplace.path("run", "bundles", name), runc)
+    return _Creates(program, workplace.path("run", "runc"), bundle, workplace.path("logs", f"{name}.log"))
 
 
 def _image_variables(registry: OurRegistry) -> list[str]:

@@ -3,6 +3,8 @@
 Both serve the same bytes, to the same wrk, and only one of them is under load at a time.
 """
 
+import httpx2
+
 from bench.benchmark import Benchmark, Stage
 from bench.binary_cache import BinaryCache
 from bench.figure import Figure, Limit, TimesThePeer, Unit
@@ -14,8 +16,8 @@ from flox_formats.store_path import StorePath
 from floxbridge_demo.installation import Hub
 
 _CONNECTIONS = 32
-_ROUNDS = 5
-_ROUND_S = 2
+_ROUNDS = 4
+_ROUND_S = 3
 
 
 def _measure(stage: Stage) -> list[Figure]:
@@ -30,6 +32,7 @@ def _measure(stage: Stage) -> list[Figure]:
         peer.copy(ours.repository(), ENVIRONMENT, "live")
 
         def side(url: str) -> Load:
+            httpx2.get(url, headers=ACCEPT).raise_for_status()  # an answer that grew old while the other had its turn
             return load(url, connections=_CONNECTIONS, duration_s=_ROUND_S, headers=ACCEPT)
 
         us, them = in_turn(

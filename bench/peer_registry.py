@@ -64,6 +64,8 @@ class PeerRegistry:
             self.push_manifest(repository, tag, index, MANIFEST_TYPES[0])
 
     def _push_blob(self, http: httpx2.Client, repository: str, digest: Digest, pieces: Iterator[bytes]) -> None:
+        if http.head(f"{self.url}/v2/{repository}/blobs/{digest}").status_code == 200:
+            return
         begun = http.post(f"{self.url}/v2/{repository}/blobs/uploads/")
         _require(begun, 202)
         place = httpx2.URL(begun.headers["Location"]).copy_merge_params({"digest": str(digest)})
