@@ -59,8 +59,12 @@ def _wanted(wanted: str | Generation | Wanted) -> Wanted:
 
 
 @asynccontextmanager
-async def running_node(state: Path, url: str, *, trusted: TrustedKeys | None = None) -> AsyncIterator[Node]:
-    registry = RegistryClient(url, connect_timeout_s=5, lookup_timeout_s=20, closure_timeout_s=20, retry_pause_s=0)
+async def running_node(
+    state: Path, url: str, *, trusted: TrustedKeys | None = None, lookup_timeout_s: float = 20
+) -> AsyncIterator[Node]:
+    registry = RegistryClient(
+        url, connect_timeout_s=5, lookup_timeout_s=lookup_timeout_s, closure_timeout_s=20, retry_pause_s=0
+    )
     store, stream = NodeStore(state), io.StringIO()
     keys = TrustedKeys([KEY.public]) if trusted is None else trusted
     realiser = Realiser(registry, store, system=SYSTEM, trusted=keys, log=Log(stream))
