@@ -1,14 +1,20 @@
-"""Files and folders that are whole or not there: written beside their place, flushed, then renamed into it."""
+"""Files and folders that are whole or not there: written elsewhere on the disk, flushed, then renamed into place."""
 
 import os
+import tempfile
 from pathlib import Path
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replaces `path` at once; its folder must exist. Raises OSError, and then nothing has changed."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}.new")
+def write_whole(path: Path, data: bytes, *, staging: Path) -> None:
+    """Replaces `path` at once; its folder must exist. Raises OSError, and then nothing has changed.
+
+    `staging` is a folder on the same disk, which whoever owns it empties when it is opened: a process that is killed
+    leaves its file there.
+    """
+    handle, name = tempfile.mkstemp(dir=staging)
+    staged = Path(name)
     try:
-        with staged.open("wb") as file:
+        with open(handle, "wb") as file:  # noqa: PTH123  # a descriptor
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -6,6 +6,7 @@ and each closure of an environment, `<root>/<owner>/<name>/<hex digest>.json`; a
 
 import json
 import os
+import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -73,7 +74,13 @@ class Holdings:
     """Memory over disk. Safe for threads."""
 
     def __init__(self, root: Path) -> None:
-        self._root, self._lock = root, Lock()
+        """Raises StorageFailed."""
+        self._root, self._staging, self._lock = root, root / ".staging", Lock()
+        try:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            self._staging.mkdir(parents=True)
+        except OSError as error:
+            raise StorageFailed(f"state at {root}: {error.strerror}") from error
         self._known: OrderedDict[EnvironmentName, dict[Digest, Holding]] = OrderedDict()
 
     def of(self, environment: EnvironmentName) -> Mapping[Digest, Holding]:
@@ -94,7 +101,7 @@ class Holdings:
         text = json.dumps([holding.to_json() for holding in holdings]).encode()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / f"{record.hex}.json", b'{"holdings":' + text + b"}")
+            write_whole(folder / f"{record.hex}.json", b'{"holdings":' + text + b"}", staging=self._staging)
         except OSError as error:
             raise StorageFailed(f"state at {folder}: {error.strerror}: is the disk full?") from error
         held = self.of(environment)

@@ -146,7 +146,7 @@ class Snapshots:
                 folder.rename(home / commit)
                 flush_folder(home)
             snapshot = Snapshot.read(environment, commit, home / commit)
-            write_whole(pointer, commit.encode())
+            write_whole(pointer, commit.encode(), staging=self._staging)
             self._sweep(home, keep={commit, known.commit if known else commit})
         except OSError as error:
             raise StorageFailed(f"cannot keep {environment} in {home}: {error.strerror}: is the disk full?") from error
