@@ -53,12 +53,20 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """The fields of a container in a pod's YAML. `command` empty means the image's own."""
+    """The fields of a container in a pod's YAML. `command` empty means the image's own.
+
+    `user` is uid and gid; None leaves it to the image. `mounts` says what of the node is where in the container.
+    """
 
     name: str
     image: str
     command: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    working_dir: str = ""
+    user: tuple[int, int] | None = None
+    read_only_root: bool = False
+    tty: bool = False
+    mounts: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +169,10 @@ class Cri:
             envs=[pb.KeyValue(key=key, value=value) for key, value in spec.env.items()],
             annotations=dict(pod.config.annotations),
             log_path=container.log.name,
-            linux=pb.LinuxContainerConfig(
-                security_context=pb.LinuxContainerSecurityContext(
-                    namespace_options=pod.config.linux.security_context.namespace_options
-                )
-            ),
+            working_dir=spec.working_dir,
+            tty=spec.tty,
+            mounts=[pb.Mount(container_path=at, host_path=str(path)) for at, path in spec.mounts.items()],
+            linux=pb.LinuxContainerConfig(security_context=_security_context(pod, spec)),
         )
         request = pb.CreateContainerRequest(pod_sandbox_id=pod.id, config=config, sandbox_config=pod.config)
         answer = self._call("CreateContainer", request, pb.CreateContainerResponse, _POD_DEADLINE_S)
@@ -234,6 +241,16 @@ class Cri:
         except grpc.RpcError as error:
             raise CriFailed(f"{method}: {error.details()}") from error
         return answered
+
+
+def _security_context(pod: Pod, spec: ContainerSpec) -> pb.LinuxContainerSecurityContext:
+    context = pb.LinuxContainerSecurityContext(
+        namespace_options=pod.config.linux.security_context.namespace_options, readonly_rootfs=spec.read_only_root
+    )
+    if spec.user is not None:
+        uid, gid = spec.user
+        context.run_as_user.value, context.run_as_group.value = uid, gid
+    return context
 
 
 def read_log(log: Path) -> str:
