@@ -11,6 +11,8 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from registry_proxy.corked import Corked
+
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers together."""
 
@@ -30,7 +32,7 @@ class Connection(HttpToolsProtocol):
     _refusal = HTTPStatus.BAD_REQUEST
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]  # all that uvicorn asks of one
         self._owed_since = self.loop.time()
         self._bound()
 
