@@ -41,6 +41,8 @@
 #define REQUEST_MAX (2 * PATH_MAX + 128)
 #define DEADLINE_MAX_MS 3600000L
 #define EXEC_DEADLINE_MS 2000L /* an exec probe is given one second by default: more would help nobody */
+#define EXEC_PATIENCE_MS 500L /* with an agent that is away: it may be restarting, and half a probe's time is left */
+#define EXEC_PAUSE_MS 20L
 
 struct settings {
     char runtime[PATH_MAX];
@@ -435,12 +437,17 @@ static struct deadline deadline_in(long ms)
     return deadline;
 }
 
-/* Lets the next wait on `file` last until the deadline at most; false when it has passed. */
-static bool limit_wait(int file, int direction, const struct deadline *deadline)
+static long long remaining_us(const struct deadline *deadline)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    long long us = (long long)(deadline->end.tv_sec - now.tv_sec) * 1000000LL + (deadline->end.tv_nsec - now.tv_nsec) / 1000;
+    return (long long)(deadline->end.tv_sec - now.tv_sec) * 1000000LL + (deadline->end.tv_nsec - now.tv_nsec) / 1000;
+}
+
+/* Lets the next wait on `file` last until the deadline at most; false when it has passed. */
+static bool limit_wait(int file, int direction, const struct deadline *deadline)
+{
+    long long us = remaining_us(deadline);
     if (us <= 0)
         return false;
     struct timeval wait = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
@@ -599,15 +606,20 @@ static void ask_to_create(const struct call *call, const struct settings *settin
          settings->socket);
 }
 
-/* The agent puts the environment into the process file. Whatever comes of it, the exec goes on. */
+/* The agent puts the environment into the process file. Whatever comes of it, the exec goes on. An agent that is away
+ * is asked again for a moment: without it the process would be in no environment. */
 static void tell_exec(const struct call *call, const struct settings *settings)
 {
     static struct request request;
     static char answer[SENTENCE_MAX + 16];
     char process[PATH_MAX];
     long deadline_ms = settings->deadline_ms < EXEC_DEADLINE_MS ? settings->deadline_ms : EXEC_DEADLINE_MS;
-    if (realpath(call->process, process) && compose(&request, "exec", process, call->id, deadline_ms))
-        ask(settings, &request, deadline_ms, answer, sizeof answer);
+    if (!realpath(call->process, process) || !compose(&request, "exec", process, call->id, deadline_ms))
+        return;
+    struct deadline patience = deadline_in(deadline_ms < EXEC_PATIENCE_MS ? deadline_ms : EXEC_PATIENCE_MS);
+    const struct timespec pause = {.tv_nsec = EXEC_PAUSE_MS * 1000000L};
+    while (ask(settings, &request, deadline_ms, answer, sizeof answer) == AWAY && remaining_us(&patience) > 0)
+        nanosleep(&pause, NULL);
 }
 
 /* Waits for nothing and cannot fail: an agent that misses it finds the bundle gone when it looks itself. */

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -115,6 +116,27 @@ def test_exec_is_told_and_goes_on_whatever_comes(rig: Rig, flags: tuple[str, ...
         (request,) = agent.requests(1)
     assert request == ExecRequest(rig.folder / "P", "c1", 0.05 if answer is None else 2.0)
     assert outcome.runtime_argv == ["exec", *flags, "c1", "--process", "Q", "create"]
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "from the runtime\n", "")
+
+
+def test_an_exec_waits_a_moment_for_an_agent_that_comes_back(rig: Rig) -> None:
+    """A socket that is bound and not listened at refuses, as one that a dead agent left."""
+    (rig.folder / "P").write_text("{}")
+    command = [rig.launcher, "exec", "--process", "P", "c1"]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(rig.socket))
+        with subprocess.Popen(command, cwd=rig.folder, stdout=subprocess.PIPE) as process:
+            listener.listen()
+            listener.settimeout(30)
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(4096).startswith(b"floxbridge/1\0exec\0")
+            assert process.communicate()[0] == b"from the runtime\n"
+
+
+def test_an_exec_goes_on_without_an_agent(rig: Rig) -> None:
+    (rig.folder / "P").write_text("{}")
+    outcome = rig.run("exec", "--process", "P", "c1")
     assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "from the runtime\n", "")
 
 
