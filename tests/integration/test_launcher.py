@@ -122,7 +122,7 @@ def test_exec_is_told_and_goes_on_whatever_comes(rig: Rig, flags: tuple[str, ...
 def test_an_exec_waits_a_moment_for_an_agent_that_comes_back(rig: Rig) -> None:
     """A socket that is bound and not listened at refuses, as one that a dead agent left."""
     (rig.folder / "P").write_text("{}")
-    command = [rig.launcher, "exec", "--process", "P", "c1"]
+    command = [str(rig.launcher), "exec", "--process", "P", "c1"]
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(rig.socket))
         with subprocess.Popen(command, cwd=rig.folder, stdout=subprocess.PIPE) as process:
