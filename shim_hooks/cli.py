@@ -105,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser(
         "doctor",
         help="what is wrong on this node, and the line that mends it",
-        description="Looks at everything that a Flox container needs on this node, and changes nothing. Exit code 1: bad.",
+        description="Looks at all that a Flox container needs on this node, and changes nothing. Exit code 1: bad.",
     )
     add_doctor_arguments(doctor)
     add_settings(doctor, Settings)

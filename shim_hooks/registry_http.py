@@ -113,6 +113,17 @@ class RegistryHttp:
         except _OTHER as problem:
             raise RegistryUnavailable(f"{asking}: {self._unreachable(problem)}") from problem
 
+    async def date(self, path: str, *, asking: str, deadline_s: float) -> str:
+        """When the registry answers, by its own clock, as it writes that; "" where it does not say."""
+        async with self.deadline(asking, deadline_s):
+            try:
+                async with self._client.stream("GET", self._base_url + path) as response:
+                    return str(response.headers.get("Date", ""))
+            except _CUT as problem:
+                raise RegistryUnavailable(f"{asking}: {self._cut(problem)}") from problem
+            except _OTHER as problem:
+                raise RegistryUnavailable(f"{asking}: {self._unreachable(problem)}") from problem
+
     @asynccontextmanager
     async def deadline(self, asking: str, seconds: float) -> AsyncIterator[None]:
         try:
