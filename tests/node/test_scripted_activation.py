@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from flox_formats.lockfile import Lockfile
 from tests.conftest import cannot_run
 from tests.integration.agent_rig import WEB, lockfile
 from tests.node.runc_rig import Node, launcher, node
+from tests.real_lockfiles import REAL_LOCKFILES
 
 __all__ = ["launcher", "node"]
 pytestmark = pytest.mark.anyio
@@ -35,9 +37,11 @@ def shell(node: Node) -> Node:
     return node
 
 
-def environment(node: Node, files: dict[str, str] | None = None, **manifest: Any) -> dict[str, str]:
+def environment(
+    node: Node, files: dict[str, str] | None = None, *, lock: Lockfile | None = None, **manifest: Any
+) -> dict[str, str]:
     """A new generation of acme/web with busybox and bash; the annotation that asks for it."""
-    path = node.rig.environments.add(WEB, lockfile(**manifest), files)
+    path = node.rig.environments.add(WEB, lock or lockfile(**manifest), files)
     programs = node.rig.environments.store_dir / path.base_name / "bin"
     (programs / "bash").write_bytes(_BASH.read_bytes())
     (programs / "busybox").hardlink_to(node.rig.environments.store_dir / node.path.base_name / "bin" / "busybox")
@@ -341,3 +345,22 @@ def _runs(words: str) -> bool:
             if process.name.isdecimal() and words in (process / "cmdline").read_text(errors="replace"):
                 return True
     return False
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param("kitchen_sink", {"HOOK_SECTION_VAR": "hook_section_var"}, id="kitchen_sink"),
+        # Its hook calls programs that are not here: what fails in a hook does no harm.
+        pytest.param("floxdocs", {"POETRY_VIRTUALENVS_PATH": "/tmp/poetry/virtualenvs"}, id="floxdocs"),
+    ],
+)
+async def test_the_hooks_of_real_environments(shell: Node, name: str, expected: dict[str, str]) -> None:
+    files = [path for path in REAL_LOCKFILES if path.stem == name]
+    if not files:
+        pytest.skip("the real lockfiles do not lie beside the project")
+    environment(shell, lock=Lockfile.parse(files[0].read_bytes()))
+    ran = await shell.ran(shell.bundle(ENV, annotations={"flox.dev/environment": str(WEB)}))
+    assert ran.returncode == 0, ran.stderr
+    found = said(ran)
+    assert {key: found.get(key) for key in expected} == expected
