@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import platform
+import shutil
 import signal
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -22,6 +23,9 @@ from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realise import Realised, Realiser, Wanted
 from shim_hooks.errors import NotSupported
 from shim_hooks.log import Log
+from shim_hooks.measured import MeasuredAnswers, MeasuredRealiser, MeasuredRegistry
+from shim_hooks.metrics import Metrics
+from shim_hooks.metrics_endpoint import metrics_endpoint
 from shim_hooks.registry_client import RegistryClient
 from shim_hooks.settings import Settings
 from shim_hooks.store.collector import Collector
@@ -47,18 +51,25 @@ async def _run_agent(settings: Settings, log: Log, *, take_over: bool) -> None:
     loop.set_exception_handler(lambda _, context: _log_bug(log, context))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    leases = Leases(settings.state_dir / "leases")
-    async with _node(settings, log) as node:
-        care = StoreCare(Collector(node.store, leases), store_bound(settings), log)
+    leases, metrics = Leases(settings.state_dir / "leases"), Metrics()
+    async with _node(settings, log, metrics) as node:
+        care = StoreCare(Collector(node.store, leases), store_bound(settings), log, collected=metrics.collected)
         node.landed = care.wake
-        agent = Agent(node.realiser, leases, MutableStores(settings.state_dir / "mutable"), log)
+        mutable = MutableStores(settings.state_dir / "mutable")
+        agent = Agent(MeasuredRealiser(node.realiser, metrics), leases, mutable, log)
+        metrics.watch("leases", "Containers that use the store.", lambda: len(leases.container_ids()))
+        metrics.watch(
+            "disk_free_bytes", "Free on the store's disk.", lambda: shutil.disk_usage(settings.state_dir).free
+        )
         async with _in_background(
             agent.sweep_leases(after_delete_s=_AFTER_DELETE_S, interval_s=_SWEEP_INTERVAL_S),
             care.run(interval_s=_COLLECTION_INTERVAL_S),
         ):
             with listening(settings.socket, take_over=take_over) as listener:
                 log.event("listening", socket=str(settings.socket), registry=settings.registry_url)
-                await AgentServer(agent, log).serve(listener, stop, grace_s=settings.stop_grace_s)
+                async with metrics_endpoint(settings.metrics_listen, metrics, log):
+                    answers = MeasuredAnswers(agent, metrics)
+                    await AgentServer(answers, log).serve(listener, stop, grace_s=settings.stop_grace_s)
         log.event("stopped")
 
 
@@ -118,26 +129,37 @@ async def _realise(settings: Settings, ref: EnvironmentRef, deadline_s: float) -
 
 
 class _Node:
-    """What the agent and a command by hand have in common. `landed` is who hears that something was brought."""
+    """What the agent and a command by hand have in common. `landed` hears that something was brought."""
 
-    def __init__(self, registry: RegistryClient, store: NodeStore, settings: Settings, log: Log) -> None:
-        self.store = store
+    def __init__(
+        self, registry: RegistryClient, store: NodeStore, settings: Settings, log: Log, metrics: Metrics | None
+    ) -> None:
+        self.store, self._metrics = store, metrics
         self.landed: Callable[[], None] = lambda: None
-        trusted = TrustedKeys(PublicKey.parse(key) for key in settings.trusted_key)
         self.realiser = Realiser(
-            registry, store, system=_system(), trusted=trusted, log=log, landed=lambda: self.landed()
+            registry if metrics is None else MeasuredRegistry(registry, metrics),
+            store,
+            system=_system(),
+            trusted=TrustedKeys(PublicKey.parse(key) for key in settings.trusted_key),
+            log=log,
+            landed=self._landed,
         )
+
+    def _landed(self, fetched_bytes: int) -> None:
+        if self._metrics is not None:
+            self._metrics.fetched(fetched_bytes)
+        self.landed()
 
 
 @contextlib.asynccontextmanager
-async def _node(settings: Settings, log: Log) -> AsyncIterator[_Node]:
+async def _node(settings: Settings, log: Log, metrics: Metrics | None = None) -> AsyncIterator[_Node]:
     registry = RegistryClient(
         settings.registry_url,
         connect_timeout_s=settings.connect_timeout_s,
         lookup_timeout_s=settings.lookup_timeout_s,
     )
     store = await asyncio.to_thread(NodeStore, settings.state_dir)
-    node = _Node(registry, store, settings, log)
+    node = _Node(registry, store, settings, log, metrics)
     try:
         yield node
     finally:

@@ -109,7 +109,8 @@ _Key = tuple[EnvironmentName, Digest, Mode]
 class Realiser:
     """One for the node; `aclose` it before the registry's client and the store. Raises NodeError.
 
-    `landed` is called when something was brought or could not be: the store has grown, or the disk is full.
+    `landed` is called with the bytes that came when something was brought or could not be: the store has grown, or the
+    disk is full.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class Realiser:
         system: System,
         trusted: TrustedKeys,
         log: Log,
-        landed: Callable[[], None] = lambda: None,
+        landed: Callable[[int], None] = lambda fetched_bytes: None,
     ) -> None:
         self._registry, self._store, self._tell_landed = registry, store, landed
         self._system, self._trusted, self._log = system, trusted, log
@@ -322,7 +323,7 @@ class Realiser:
         flight.leave()
         problem = None if task.cancelled() else task.exception()
         if problem is not None or flight.fetch is not None:
-            self._tell_landed()
+            self._tell_landed(0 if flight.fetch is None else flight.fetch.fetched_bytes)
         if problem is not None:
             kind = type(problem).__name__
             self._log.event(

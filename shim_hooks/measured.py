@@ -1,0 +1,106 @@
+"""The agent, its realiser and its registry with a clock beside them: each wraps another one of its kind.
+
+Belongs here: when something is counted. Does not: what it is called there (`metrics.py`).
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+from flox_formats.digest import Digest
+from flox_formats.environment import EnvironmentName, EnvironmentRef
+from flox_formats.system import System
+from shim_hooks.agent import Realiser
+from shim_hooks.agent_socket import Answers
+from shim_hooks.environment.realise import Realised, Wanted
+from shim_hooks.errors import NodeError, RegistryUnavailable
+from shim_hooks.floxhub_token import FloxHubToken
+from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
+from shim_hooks.metrics import OK, Metrics, outcome_of
+from shim_hooks.registry_client import FetchedClosure, RegistryClient
+from shim_hooks.registry_environment import RegistryEnvironment
+
+
+class MeasuredAnswers:
+    """Counts what the launcher is answered, and how long a create took."""
+
+    def __init__(self, inner: Answers, metrics: Metrics) -> None:
+        self._inner, self._metrics = inner, metrics
+
+    async def create(self, request: CreateRequest) -> None:
+        began = time.monotonic()
+        try:
+            await self._inner.create(request)
+        except NodeError as problem:
+            self._metrics.created(outcome_of(problem), time.monotonic() - began)
+            raise
+        self._metrics.created(OK, time.monotonic() - began)
+
+    async def exec(self, request: ExecRequest) -> None:
+        try:
+            await self._inner.exec(request)
+        except NodeError as problem:
+            self._metrics.joined(outcome_of(problem))
+            raise
+        self._metrics.joined(OK)
+
+    def delete(self, request: DeleteRequest) -> None:
+        self._inner.delete(request)
+
+
+class MeasuredRealiser:
+    """Counts how long it took until an environment was there."""
+
+    def __init__(self, inner: Realiser, metrics: Metrics) -> None:
+        self._inner, self._metrics = inner, metrics
+
+    @asynccontextmanager
+    async def holding(self, wanted: Wanted, *, deadline_s: float) -> AsyncIterator[Realised]:
+        began = time.monotonic()
+        async with AsyncExitStack() as held:
+            realised = await held.enter_async_context(self._inner.holding(wanted, deadline_s=deadline_s))
+            self._metrics.realised(time.monotonic() - began)
+            yield realised
+
+
+class MeasuredRegistry:
+    """Counts the questions to the registry, and when it last said anything."""
+
+    def __init__(self, inner: RegistryClient, metrics: Metrics) -> None:
+        self._inner, self._metrics = inner, metrics
+
+    def with_token(self, token: FloxHubToken | None) -> "MeasuredRegistry":
+        return MeasuredRegistry(self._inner.with_token(token), self._metrics)
+
+    async def show(self, environment: EnvironmentName, lockfile: Digest) -> None:
+        with self._asking("access"):
+            await self._inner.show(environment, lockfile)
+
+    async def resolve(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment:
+        with self._asking("resolve"):
+            return await self._inner.resolve(asked, system)
+
+    async def closure(self, found: RegistryEnvironment) -> FetchedClosure:
+        with self._asking("closure"):
+            return await self._inner.closure(found)
+
+    async def download(
+        self, repository: str, blob: Digest, size: int, to: Path, *, received: Callable[[int], None]
+    ) -> None:
+        with self._asking("blob"):
+            await self._inner.download(repository, blob, size, to, received=received)
+
+    @contextmanager
+    def _asking(self, question: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        except NodeError as problem:
+            away = isinstance(problem, RegistryUnavailable)
+            self._tell(question, outcome_of(problem), began, is_there=not away)
+            raise
+        self._tell(question, OK, began, is_there=True)
+
+    def _tell(self, question: str, outcome: str, began: float, *, is_there: bool) -> None:
+        self._metrics.registry_answered(question, outcome, time.monotonic() - began, is_there=is_there)
