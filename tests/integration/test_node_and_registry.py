@@ -1,12 +1,19 @@
 """The two halves together: what a real registry serves comes onto a real node."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flox_formats.environment import EnvironmentName
 from flox_formats.signature import TrustedKeys
+from registry_proxy.floxhub import local
+from shim_hooks.environment.mode import Mode
+from shim_hooks.environment.realise import Wanted
+from shim_hooks.errors import RegistryRefused
+from shim_hooks.floxhub_token import FloxHubToken
 from tests.integration.node_rig import running_node
-from tests.integration.registry_rig import World, running_registry
+from tests.integration.registry_rig import CHANGE, World, lock_of, running_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -37,3 +44,26 @@ async def test_push_change_and_roll_back(world: World, tmp_path: Path) -> None:
             assert (third.generation, third.env_path, third.fetched_bytes) == (1, first.env_path, 0)
     async with running_node(tmp_path / "node", "http://127.0.0.1:1", trusted=trusted) as node:
         assert (await node.realise("Acme/web")).env_path == first.env_path
+
+
+async def test_a_private_environment_and_the_tokens_of_pods(world: World, tmp_path: Path) -> None:
+    """Through everything that is real: hub, registry, node. What one pod brought, another one may not use."""
+    hello = world.package("hello", "hello")
+    local.push(world.hub, EnvironmentName.parse("acme/secret"), None, lock_of(hello), change=CHANGE, private=True)
+    world.push("acme/web", world.package("web", "web"))
+    tokens = world.root / "tokens"
+    tokens.touch(mode=0o600)
+    tokens.write_text("flox_pat_right alice acme/secret\nflox_pat_foreign bob other/*\n")
+    right, foreign = FloxHubToken("flox_pat_right"), FloxHubToken("flox_pat_foreign")
+    trusted = TrustedKeys([world.cache.public_key])
+    with running_registry(world.settings(hub_tokens_file=tokens)) as client:
+        async with running_node(tmp_path / "node", str(client.base_url), trusted=trusted) as node:
+            live = Wanted(EnvironmentName.parse("acme/secret"), None, None, Mode.RUN)
+            realised = await node.realise(replace(live, token=right))
+            pinned = replace(live, generation=1, lockfile=realised.lockfile.digest)
+            assert (await node.realise(replace(pinned, token=right))).fetched_bytes == 0
+            disguised = replace(pinned, environment=EnvironmentName.parse("acme/web"))
+            for wanted in (live, pinned, disguised, *(replace(each, token=foreign) for each in (live, pinned))):
+                with pytest.raises(RegistryRefused):
+                    await node.realise(wanted)
+            assert await node.realise("acme/web")
