@@ -1,7 +1,9 @@
 """Bytes that are not what was promised, disks that do not do what they should: one sentence, and nothing is left."""
 
+import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from flox_formats.narinfo import Compression
 from flox_formats.signature import SecretKey, TrustedKeys
 from flox_formats.store_path import StorePath
 from shim_hooks.errors import ContentRejected, RegistryRefused, StoreFailed
+from shim_hooks.store.collector import Bound, Collector
+from shim_hooks.store.leases import Leases
 from tests.conftest import cannot_run, needs, needs_root
 from tests.integration.node_rig import Node, running_node
 from tests.integration.registry_rig import lock_of
@@ -338,6 +342,27 @@ async def test_a_full_disk(registry: SmallRegistry, small_disk: Path) -> None:
             await node.realise("acme/web")
         registry.push("acme/web", 2, GOOD)
         assert (await node.realise("acme/web")).generation == 2
+
+
+async def test_a_full_disk_has_room_again_after_a_collection(registry: SmallRegistry, small_disk: Path) -> None:
+    """What nobody uses goes, on the full disk itself, and the next try finds the room."""
+    filling = Package.make("filling", program("filling", size=2_000_000), compression=Compression.XZ)
+    larger = Package.make("larger", program("larger", size=1_500_000), compression=Compression.XZ)
+    registry.push("acme/old", 1, filling)
+    registry.push("acme/new", 1, larger)
+    async with running_node(small_disk, registry.url) as node:
+        await node.realise("acme/old")
+        with pytest.raises(StoreFailed, match=f"the disk that holds {small_disk}.* is full. Free space on it"):
+            await node.realise("acme/new")
+        (small_disk / "stopper").write_bytes(b"")
+        with suppress(OSError), (small_disk / "stopper").open("wb", buffering=0) as stopper:
+            while stopper.write(b"x" * 65536):  # to the last byte
+                pass
+        collector = Collector(node.store, Leases(small_disk / "leases"))
+        done = await asyncio.to_thread(collector.collect, Bound(None, 40))
+        assert (done.closures, node.has(filling)) == (1, False)
+        (small_disk / "stopper").unlink()
+        assert (await node.realise("acme/new")).generation == 1
 
 
 async def test_a_read_only_disk(registry: SmallRegistry, small_disk: Path) -> None:
