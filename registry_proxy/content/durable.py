@@ -1,8 +1,11 @@
 """Files and folders that are whole or not there: written elsewhere on the disk, flushed, then renamed into place."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
+
+from registry_proxy.errors import StorageFailed
 
 
 def write_whole(path: Path, data: bytes, *, staging: Path) -> None:
@@ -41,3 +44,13 @@ def flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def storage_failed(path: Path, error: OSError) -> StorageFailed:
+    """What an error of the disk is to a client: what to do about it, where that is known."""
+    advice = {
+        errno.ENOSPC: "the disk is full: free some room",
+        errno.EROFS: "the file system is read-only",
+        errno.EACCES: "the process may not write there: check the owner of the state directory",
+    }
+    return StorageFailed(f"state at {path}: {advice.get(error.errno or 0, error.strerror)}")

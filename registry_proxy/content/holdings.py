@@ -18,8 +18,7 @@ from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName
 from flox_formats.errors import FormatError
 from flox_formats.json_document import Fields, read_object
-from registry_proxy.content.durable import write_whole
-from registry_proxy.errors import StorageFailed
+from registry_proxy.content.durable import storage_failed, write_whole
 
 _MAX_RECORD_BYTES = 64 * 1024 * 1024
 _MAX_REMEMBERED = 1_000
@@ -80,7 +79,7 @@ class Holdings:
             shutil.rmtree(self._staging, ignore_errors=True)
             self._staging.mkdir(parents=True)
         except OSError as error:
-            raise StorageFailed(f"state at {root}: {error.strerror}") from error
+            raise storage_failed(root, error) from error
         self._known: OrderedDict[EnvironmentName, dict[Digest, Holding]] = OrderedDict()
 
     def of(self, environment: EnvironmentName) -> Mapping[Digest, Holding]:
@@ -103,7 +102,7 @@ class Holdings:
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / f"{record.hex}.json", b'{"holdings":' + text + b"}", staging=self._staging)
         except OSError as error:
-            raise StorageFailed(f"state at {folder}: {error.strerror}: is the disk full?") from error
+            raise storage_failed(folder, error) from error
         held = self.of(environment)
         with self._lock:
             self._known[environment] = {**held, **{holding.digest: holding for holding in holdings}}

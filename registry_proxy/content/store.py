@@ -3,7 +3,6 @@
 All of it blocks and belongs in a thread. `<root>/sha256/<ab>/<hex>`; staging is swept when the store is opened.
 """
 
-import errno
 import hashlib
 import os
 import shutil
@@ -13,9 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from flox_formats.digest import Digest
-from registry_proxy.content.durable import flush_folder
+from registry_proxy.content.durable import flush_folder, storage_failed
 from registry_proxy.content.tally import Tally
-from registry_proxy.errors import StorageFailed
 
 
 class DigestMismatch(Exception):
@@ -40,7 +38,7 @@ class ContentStore:
             shutil.rmtree(self._staging, ignore_errors=True)
             self._staging.mkdir(parents=True)
         except OSError as error:
-            raise _storage_failed(root, error) from error
+            raise storage_failed(root, error) from error
 
     def count(self) -> None:
         """Brings `tally` up to date with what was here before. Blocks for as long as it takes to look at every file."""
@@ -53,7 +51,7 @@ class ContentStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _storage_failed(path, error) from error
+            raise storage_failed(path, error) from error
 
     def read(self, digest: Digest) -> bytes | None:
         """A small blob, whole."""
@@ -62,7 +60,7 @@ class ContentStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _storage_failed(self._place(digest), error) from error
+            raise storage_failed(self._place(digest), error) from error
 
     def keep(self, data: bytes) -> StoredBlob:
         digest = Digest.of(data)
@@ -81,7 +79,7 @@ class ContentStore:
         try:
             return StagedBlob.create(self._staging, self._root, self.tally)
         except OSError as error:
-            raise _storage_failed(self._staging, error) from error
+            raise storage_failed(self._staging, error) from error
 
     def _place(self, digest: Digest) -> Path:
         return place(self._root, digest)
@@ -108,7 +106,7 @@ class StagedBlob:
             while view:
                 view = view[os.write(self._handle, view) :]
         except OSError as error:
-            raise _storage_failed(self.path, error) from error
+            raise storage_failed(self.path, error) from error
         self._size += len(data)
 
     def commit(self, digest: Digest | None) -> StoredBlob:
@@ -123,7 +121,7 @@ class StagedBlob:
             self._tally.move_into_place(self.path, target, self._size)
             flush_folder(target.parent)
         except OSError as error:
-            raise _storage_failed(target, error) from error
+            raise storage_failed(target, error) from error
         self.discard()
         return StoredBlob(target, self._size)
 
@@ -142,12 +140,3 @@ class StagedBlob:
 
 def place(root: Path, digest: Digest) -> Path:
     return root / "sha256" / digest.hex[:2] / digest.hex
-
-
-def _storage_failed(path: Path, error: OSError) -> StorageFailed:
-    advice = {
-        errno.ENOSPC: "the disk is full: free some room",
-        errno.EROFS: "the file system is read-only",
-        errno.EACCES: "the process may not write there: check the owner of the state directory",
-    }
-    return StorageFailed(f"state at {path}: {advice.get(error.errno or 0, error.strerror)}")

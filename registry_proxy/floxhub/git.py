@@ -7,6 +7,7 @@ Layout of the repositories: FH §1.2; a depth-1 fetch of one branch holds every 
 import struct
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,6 +19,7 @@ from dulwich.objects import Blob, Commit, ObjectID
 from dulwich.refs import Ref
 
 from flox_formats.environment import EnvironmentName
+from registry_proxy.content.durable import storage_failed
 from registry_proxy.errors import EnvironmentUnknown, FloxHubGarbled
 from registry_proxy.floxhub.git_http import Deadline, GitClient
 from registry_proxy.floxhub.pack_bounds import PackRefused, check_pack
@@ -106,6 +108,8 @@ class FloxHubGit:
                 _keep(pack_path, folder, tip)
         except _GARBAGE as error:
             raise self._garbled(environment.owner, error) from error
+        except OSError as error:
+            raise storage_failed(folder, error) from error
         finally:
             pack_path.unlink(missing_ok=True)
         return commit
@@ -169,8 +173,10 @@ def _keep(pack_path: Path, folder: Path, tip: ObjectID) -> None:
             with pack_path.open("rb") as pack:
                 for chunk in iter(lambda: pack.read(1 << 20), b""):
                     target.write(chunk)
+            target.flush()  # a disk that is full is met here, where the file is closed for it
         except BaseException:
-            abort()
+            with suppress(OSError):
+                abort()
             raise
         commit()
         if tip not in store:

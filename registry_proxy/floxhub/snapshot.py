@@ -17,8 +17,8 @@ from flox_formats.environment import EnvironmentName
 from flox_formats.errors import FormatError
 from flox_formats.generations import Generation, Generations
 from flox_formats.lockfile import Lockfile
-from registry_proxy.content.durable import flush_folder, flush_tree, write_whole
-from registry_proxy.errors import EnvironmentUnusable, FloxHubGarbled, ManifestUnknown, StorageFailed
+from registry_proxy.content.durable import flush_folder, flush_tree, storage_failed, write_whole
+from registry_proxy.errors import EnvironmentUnusable, FloxHubGarbled, ManifestUnknown
 from registry_proxy.floxhub.git import CommitFiles
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -96,21 +96,24 @@ class Snapshots:
             shutil.rmtree(self._staging, ignore_errors=True)
             self._staging.mkdir(parents=True)
         except OSError as error:
-            raise StorageFailed(f"state at {root}: {error.strerror}") from error
+            raise storage_failed(root, error) from error
 
     def latest(self, environment: EnvironmentName, viewer: str) -> Remembered | None:
-        """The newest commit that `viewer` was shown, or None, also where what is on disk is no longer readable.
+        """The newest commit that `viewer` was shown, or None. What is on disk and unreadable goes, to be fetched again.
 
         A name that differs only by case is found too, if there is just one.
         """
         environment = self._spelled(environment)
         home = self._home(environment)
-        with suppress(OSError, EnvironmentUnusable, FloxHubGarbled):
+        with suppress(OSError):
             pointer = home / _pointer(viewer)
-            commit = pointer.read_text().strip()
+            commit = _commit_of(pointer)
             if self.has(environment, commit):
                 age_s = max(0.0, time.time() - pointer.stat().st_mtime)
-                return Remembered(Snapshot.read(environment, commit, home / commit), age_s)
+                try:
+                    return Remembered(Snapshot.read(environment, commit, home / commit), age_s)
+                except (EnvironmentUnusable, FloxHubGarbled):
+                    self.drop(home / commit)
         return None
 
     def has(self, environment: EnvironmentName, commit: str) -> bool:
@@ -121,7 +124,7 @@ class Snapshots:
         try:
             return Path(tempfile.mkdtemp(dir=self._staging))
         except OSError as error:
-            raise StorageFailed(f"state at {self._staging}: {error.strerror}") from error
+            raise storage_failed(self._staging, error) from error
 
     def drop(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -149,7 +152,7 @@ class Snapshots:
             write_whole(pointer, commit.encode(), staging=self._staging)
             self._sweep(home, keep={commit, known.commit if known else commit})
         except OSError as error:
-            raise StorageFailed(f"cannot keep {environment} in {home}: {error.strerror}: is the disk full?") from error
+            raise storage_failed(home, error) from error
         return snapshot
 
     def forget(self, environment: EnvironmentName, viewer: str) -> None:
@@ -174,7 +177,7 @@ class Snapshots:
         pointers = sorted(home.glob("current.*"), key=lambda path: path.stat().st_mtime)
         for pointer in pointers[:-_MAX_VIEWERS]:
             pointer.unlink(missing_ok=True)
-        keep = keep | {pointer.read_text().strip() for pointer in pointers[-_MAX_VIEWERS:]}
+        keep = keep | {_commit_of(pointer) for pointer in pointers[-_MAX_VIEWERS:]}
         for entry in os.scandir(home):
             if entry.is_dir() and entry.name not in keep:
                 shutil.rmtree(entry.path, ignore_errors=True)
@@ -191,9 +194,13 @@ def newest_kept(root: Path, environment: EnvironmentName) -> Snapshot | None:
         exact = [it for it in homes if it == root / environment.owner / environment.name]
         (home,) = exact or homes
         pointer = max(home.glob("current.*"), key=lambda path: path.stat().st_mtime)
-        commit = pointer.read_text().strip()
+        commit = _commit_of(pointer)
         return Snapshot.read(EnvironmentName(home.parent.name, home.name), commit, home / commit)
     return None
+
+
+def _commit_of(pointer: Path) -> str:
+    return pointer.read_bytes().decode(errors="replace").strip()
 
 
 def _pointer(viewer: str) -> str:
