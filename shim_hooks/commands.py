@@ -5,13 +5,14 @@ Belongs here: which part gets which setting, and what is printed. Does not: flag
 
 import asyncio
 import contextlib
+import importlib.util
 import io
 import json
 import platform
 import shutil
 import signal
 import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from flox_formats.environment import EnvironmentRef
@@ -26,6 +27,7 @@ from shim_hooks.log import Log
 from shim_hooks.measured import MeasuredAnswers, MeasuredRealiser, MeasuredRegistry
 from shim_hooks.metrics import Metrics
 from shim_hooks.metrics_endpoint import metrics_endpoint
+from shim_hooks.prefetch import Prefetch
 from shim_hooks.registry_client import RegistryClient
 from shim_hooks.settings import Settings
 from shim_hooks.store.collector import Collector
@@ -64,6 +66,7 @@ async def _run_agent(settings: Settings, log: Log, *, take_over: bool) -> None:
         async with _in_background(
             agent.sweep_leases(after_delete_s=_AFTER_DELETE_S, interval_s=_SWEEP_INTERVAL_S),
             care.run(interval_s=_COLLECTION_INTERVAL_S),
+            *_prefetch(settings, node.realiser, log),
         ):
             with listening(settings.socket, take_over=take_over) as listener:
                 log.event("listening", socket=str(settings.socket), registry=settings.registry_url)
@@ -71,6 +74,19 @@ async def _run_agent(settings: Settings, log: Log, *, take_over: bool) -> None:
                     answers = MeasuredAnswers(agent, metrics)
                     await AgentServer(answers, log).serve(listener, stop, grace_s=settings.stop_grace_s)
         log.event("stopped")
+
+
+def _prefetch(settings: Settings, realiser: Realiser, log: Log) -> Iterator[Coroutine[Any, Any, None]]:
+    """The work of fetching what is pulled, if it is wanted and can be done."""
+    socket = settings.containerd_socket
+    if socket is None:
+        return
+    if importlib.util.find_spec("grpc") is None:
+        log.event("prefetch_unavailable", message="grpcio is not installed: pip install 'floxbridge[cri]'")
+        return
+    from shim_hooks.containerd.image_events import image_names  # late: it takes 20 MB
+
+    yield Prefetch(lambda: image_names(socket), realiser, log).run()
 
 
 @contextlib.asynccontextmanager

@@ -68,3 +68,6 @@ class Settings:
     metrics_listen: tuple[str, int] | None = setting(
         None, _address, "HOST:PORT for /metrics and /healthz of the agent; port 0 takes a free one"
     )
+    containerd_socket: Path | None = setting(
+        None, _path, "containerd's socket: environments are fetched when their images are pulled (needs grpcio)"
+    )
