@@ -15,6 +15,7 @@ from flox_formats.digest import Digest
 from floxbridge_demo.program import Program
 from registry_proxy.connection import MAX_HEAD_BYTES
 from registry_proxy.floxhub.local_server import serve_hub_app
+from registry_proxy.images.content import INDEX, MANIFEST
 from tests.conftest import cannot_run
 from tests.integration.faulty_upstream import Fault, FaultyUpstream, serving
 from tests.integration.large_package import large_package
@@ -61,6 +62,24 @@ def test_requests_in_a_row_are_answered_in_order(registry: httpx2.Client) -> Non
     with Wire(registry.base_url) as wire:
         wire.send(b"".join(f"GET {path} HTTP/1.1\r\nHost: registry\r\n\r\n".encode() for path in paths))
         assert [wire.answer().status for _ in paths] == [200, 200, 404, 200, 200] * 20
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        pytest.param((), id="nothing"),
+        pytest.param(("Accept: */*",), id="anything"),
+        pytest.param(("Accept: application/vnd.oci.image.index.v1+json, */*",), id="containerd"),
+        pytest.param((f"Accept: {MANIFEST}", f"Accept: {INDEX};q=0.1", "Accept: text/html"), id="in-several-headers"),
+        pytest.param((f"Accept: {MANIFEST}",), id="less-than-there-is"),
+        pytest.param((f"Accept: {INDEX};q=0, application/json;q=,;;",), id="nonsense"),
+    ],
+)
+def test_a_tag_has_one_type(registry: httpx2.Client, accept: tuple[str, ...]) -> None:
+    with Wire(registry.base_url) as wire:
+        wire.get(EMPTY, *accept)
+        answer = wire.answer()
+    assert (answer.status, answer.headers["content-type"]) == (200, INDEX)
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
