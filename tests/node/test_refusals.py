@@ -25,9 +25,9 @@ EMPTY = "flox/empty:1.0.0"
         ),
         pytest.param(
             EMPTY,
-            {"flox.dev/environment": ENVIRONMENT, "flox.dev/activate-mode": "dev"},
-            "dev is not supported yet",
-            id="dev-mode",
+            {"flox.dev/environment": ENVIRONMENT, "flox.dev/activate-mode": "build"},
+            "want run or dev, got 'build'",
+            id="no-mode",
         ),
     ],
 )
