@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 from bench.benchmark import find_program
 
 _QUICK_S = 10.0
+_WATCHED_S = 2.0
+_IDLE, _WAITING = 3, 4  # columns of /proc/stat: proc(5)
 _ASKED_WITH = {"wrk": "-v", "nginx": "-v"}
 _NUMBER = re.compile(r"\d+\.\d+[\w.+~/-]*")
 
@@ -31,7 +34,7 @@ def version_in(text: str) -> str:
 
 
 def machine() -> dict[str, str]:
-    """What a reader has to know to compare."""
+    """What a reader has to know to compare. `busy` was watched for two seconds before anything was measured."""
     return {
         "floxbridge": version("floxbridge"),
         "python": platform.python_version(),
@@ -39,7 +42,22 @@ def machine() -> dict[str, str]:
         "processor": _named_in("/proc/cpuinfo", "model name"),
         "memory": _named_in("/proc/meminfo", "MemTotal"),
         "kernel": platform.release(),
+        "busy": f"{_busy_share(_WATCHED_S):.0%} with other things",
     }
+
+
+def busy_share(before: str, after: str) -> float:
+    """How busy all cores were between two readings of /proc/stat: 0 to 1."""
+    first, second = ([int(number) for number in stat.split("\n", 1)[0].split()[1:9]] for stat in (before, after))
+    spent = [late - early for early, late in zip(first, second, strict=True)]
+    return 1 - (spent[_IDLE] + spent[_WAITING]) / sum(spent) if sum(spent) else 0.0
+
+
+def _busy_share(seconds: float) -> float:
+    stat = Path("/proc/stat")
+    before = stat.read_text()
+    time.sleep(seconds)
+    return busy_share(before, stat.read_text())
 
 
 def _version(path: str, flag: str) -> str:

@@ -11,7 +11,7 @@ from bench.benchmark import BenchmarkFailed
 from bench.load import Load
 from bench.memory_use import status_bytes
 from bench.rounds import in_turn, median_of, scaled
-from bench.versions import version_in
+from bench.versions import busy_share, version_in
 
 
 def test_load_is_read_from_the_last_line() -> None:
@@ -94,3 +94,16 @@ def test_a_median_is_of_one_value_of_each_result() -> None:
 )
 def test_scale(scale: float, count: int) -> None:
     assert scaled(50, scale, at_least=3) == count
+
+
+@pytest.mark.parametrize(
+    ("after", "share"),
+    [
+        pytest.param("cpu  100 0 100 900 50 0 0 0 0 0\ncpu0 1 2", 0.0, id="no-time-passed"),
+        pytest.param("cpu  100 0 100 1000 50 0 0 0 0 0\n", 0.0, id="idle"),
+        pytest.param("cpu  150 0 110 920 70 0 0 0 0 0\n", 0.6, id="waiting-for-a-disk-is-not-busy"),
+        pytest.param("cpu  150 0 130 900 50 10 5 5 0 0\n", 1.0, id="busy"),
+    ],
+)
+def test_how_busy_the_machine_is(after: str, share: float) -> None:
+    assert busy_share("cpu  100 0 100 900 50 0 0 0 0 0\ncpu0 1 2\n", after) == pytest.approx(share)
