@@ -42,6 +42,13 @@ def _sentence(problem: OSError, where: Path) -> str:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Puts `data` at `path` in one step that survives a power cut: before it, the old file or none is there."""
+    write_until_reboot(path, data)
+    with disk_errors(f"writing {path.name}", path.parent):
+        sync_directory(path.parent)
+
+
+def write_until_reboot(path: Path, data: bytes) -> None:
+    """As `write_whole`, but a power cut may take the step back: for what means nothing after it. Never half a file."""
     with disk_errors(f"writing {path.name}", path.parent):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
         try:
@@ -53,7 +60,6 @@ def write_whole(path: Path, data: bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        sync_directory(path.parent)
 
 
 def sweep_temporary(folder: Path, *, before: float) -> None:

@@ -13,7 +13,7 @@ from flox_formats.errors import FormatError
 from flox_formats.json_document import Fields, canonical_json, read_object
 from flox_formats.store_path import StorePath, StorePathInvalid
 from shim_hooks.errors import Refused, StoreFailed
-from shim_hooks.store.disk import disk_errors, write_whole
+from shim_hooks.store.disk import disk_errors, write_until_reboot
 
 _MAX_BYTES = 64 * 1024 * 1024
 _CONTAINER_ID = re.compile(r"[A-Za-z0-9_+.-]{1,200}")  # what runc takes for one, but for its length
@@ -57,7 +57,8 @@ class Leases:
 
     def take(self, container_id: str, bundle: Path, paths: Iterable[StorePath]) -> None:
         """Before the container is told that it may use them. Taking a lease again replaces the old one."""
-        write_whole(self._file(container_id), Lease(bundle.absolute(), frozenset(paths)).to_bytes())
+        # After a power cut no container runs: a lease may be lost by it, but not torn, which would stop the collection.
+        write_until_reboot(self._file(container_id), Lease(bundle.absolute(), frozenset(paths)).to_bytes())
 
     def drop(self, container_id: str) -> None:
         """A lease that is not there is dropped already."""
