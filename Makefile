@@ -8,6 +8,7 @@ READY  := $(VENV)/.ready
 QUIET  := --quiet --disable-pip-version-check
 PREFIX ?= /opt/floxbridge
 SOAK_KILLS ?= 2000
+SOAK_S ?= 600
 
 .PHONY: help demo test soak check bench fmt lock install setup launcher clean
 
@@ -20,8 +21,8 @@ demo: setup  ## run a Flox environment in a container on this machine, end to en
 test: setup newer-containerd oras conformance  ## all tests; those that cannot run here say why
 	$(BIN)/pytest $(TEST_ARGS)
 
-soak: setup  ## what takes longer than a test may: SOAK_KILLS times kill -9 in the life of closures
-	FLOXBRIDGE_SOAK_KILLS=$(SOAK_KILLS) $(BIN)/pytest -s tests/soak $(TEST_ARGS)
+soak: setup  ## what takes longer than a test may: SOAK_KILLS times kill -9 in the life of closures, SOAK_S seconds of each fuzzer
+	FLOXBRIDGE_SOAK_KILLS=$(SOAK_KILLS) FLOXBRIDGE_SOAK_S=$(SOAK_S) $(BIN)/pytest -s --timeout 0 tests/soak tests/fuzz $(TEST_ARGS)
 
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -77,6 +77,7 @@ _TARGET = _strings(b"target")
 _CLOSE = _strings(b")")
 _MAX_KEYWORD = 16
 _MAX_SIZE = 2**63 - 1
+_SHOWN = 255  # bytes of what is wrong; more would push the rest of a sentence out of sight
 
 
 class NarBuffer:
@@ -232,7 +233,9 @@ def _checked_target(source: NarBuffer) -> bytes:
 
 
 def _shown(text: bytes) -> str:
-    return repr(text.decode(errors="backslashreplace"))
+    """For a message: a name whole, a symlink's target not always."""
+    cut = "…" if len(text) > _SHOWN else ""
+    return repr(text[:_SHOWN].decode(errors="backslashreplace")) + cut
 
 
 def _texts(strings: bytes) -> Iterator[bytes]:
