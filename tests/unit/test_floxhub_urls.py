@@ -42,6 +42,9 @@ def test_places_of_an_environment() -> None:
         pytest.param("https://", id="no-host"),
         pytest.param("ssh://hub.flox.dev", id="not-http"),
         pytest.param("https://hub.flox.dev/?token=x", id="query"),
+        pytest.param("http://127.0.0.1:33401git", id="port-that-is-none"),
+        pytest.param("http://127.0.0.1:99999", id="port-too-large"),
+        pytest.param("http://127.0.0.1:0", id="port-zero"),
     ],
 )
 def test_refuses(url: str) -> None:
