@@ -45,6 +45,7 @@ class Prefetch:
         self._image_names, self._realiser, self._log = image_names, realiser, log
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._under_way = dict[EnvironmentRef, asyncio.Task[None]]()
+        self._again = set[EnvironmentRef]()
 
     async def run(self, *, first_pause_s: float = _FIRST_PAUSE_S) -> None:
         """Until cancelled."""
@@ -54,7 +55,9 @@ class Prefetch:
                 try:
                     async for name in self._image_names():
                         pause_s, said = first_pause_s, ""
-                        self._begin(name)
+                        ref = environment_of(name)
+                        if ref is not None:
+                            self._begin(ref)
                 except NodeError as problem:
                     if str(problem) != said:
                         said = str(problem)
@@ -65,9 +68,9 @@ class Prefetch:
             for task in self._under_way.values():
                 task.cancel()
 
-    def _begin(self, image: str) -> None:
-        ref = environment_of(image)
-        if ref is None or ref in self._under_way:
+    def _begin(self, ref: EnvironmentRef) -> None:
+        if ref in self._under_way:
+            self._again.add(ref)  # its tag may have moved since it was asked for
             return
         task = self._under_way[ref] = asyncio.create_task(self._fetch(ref), name=f"prefetch {ref}")
         task.add_done_callback(lambda task: self._ended(ref, task))
@@ -82,5 +85,9 @@ class Prefetch:
 
     def _ended(self, ref: EnvironmentRef, task: asyncio.Task[None]) -> None:
         del self._under_way[ref]
-        if not task.cancelled():
-            task.result()
+        if task.cancelled():
+            return
+        task.result()
+        if ref in self._again:
+            self._again.discard(ref)
+            self._begin(ref)

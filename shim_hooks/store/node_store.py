@@ -94,8 +94,9 @@ class NodeStore:
         """Removes what the dead left in staging, and temporary files older than `temporary_before`."""
         with disk_errors("sweeping the node store", self.root):
             self._staging.sweep()
-            for folder in (self.root / "closures", self.root / "closures" / "known"):
-                sweep_temporary(folder, before=temporary_before)
+            for folder in (self.root / "closures", self.root / "closures" / "known", self.root / "leases"):
+                if folder.is_dir():
+                    sweep_temporary(folder, before=temporary_before)
 
     def pin(self) -> Pin:
         """For what must not be taken away although no container has a lease on it yet. Release it."""

@@ -208,12 +208,14 @@ async def test_a_damaged_record_is_none(registry: SmallRegistry, node: Node, lea
 
 
 async def test_temporary_files_of_the_dead_are_swept(node: Node, leases: Leases) -> None:
-    left = node.store.root / "closures" / "~left"
+    left, lease = node.store.root / "closures" / "~left", node.store.root / "leases" / "~left"
     left.write_text("half")
+    lease.write_text("half")
     await collect(Collector(node.store, leases), ANYTHING)
     assert left.exists(), "whoever writes it may live"
     await collect(Collector(node.store, leases, clock=lambda: left.stat().st_mtime + 7200), ANYTHING)
     assert not left.exists()
+    assert not lease.exists()
 
 
 @pytest.mark.parametrize(

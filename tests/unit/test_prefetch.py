@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 from hypothesis import given
@@ -39,6 +39,21 @@ def test_images_that_are_environments(image: str, ref: str | None) -> None:
 @given(st.text() | st.text().map("flox/empty/{}".format))
 def test_any_text_is_an_environment_or_none(image: str) -> None:
     environment_of(image)
+
+
+class Held:
+    """Refuses after a while, and notes it."""
+
+    def __init__(self) -> None:
+        self.wanted, self.begun, self.let_go = list[str](), asyncio.Semaphore(0), asyncio.Event()
+
+    @asynccontextmanager
+    async def holding(self, wanted: Wanted, *, deadline_s: float) -> AsyncIterator[Realised]:
+        self.wanted.append(str(wanted.ref))
+        self.begun.release()
+        await self.let_go.wait()
+        async with Refusal() as realised:
+            yield realised
 
 
 class Refusal(AbstractAsyncContextManager[Realised]):
@@ -82,3 +97,24 @@ async def test_every_name_is_fetched_also_after_containerd_was_away() -> None:
     events = [json.loads(line)["event"] for line in log.getvalue().splitlines()]
     assert events.count("prefetch_failed") == 2
     assert events.count("prefetch_unavailable") == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_tag_that_moves_while_it_is_fetched_is_asked_for_again() -> None:
+    held = Held()
+
+    async def names() -> AsyncIterator[str]:
+        yield "flox/empty/acme/web:live"
+        await held.begun.acquire()
+        yield "flox/empty/acme/web:live"
+        yield "flox/empty/acme/web:live"
+        held.let_go.set()
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(Prefetch(names, held, Log(io.StringIO())).run())
+    async with asyncio.timeout(30):
+        await held.begun.acquire()
+    running.cancel()
+    await asyncio.wait([running])
+    assert held.wanted == ["acme/web", "acme/web"]
