@@ -45,12 +45,13 @@ class Held:
     """Refuses after a while, and notes it."""
 
     def __init__(self) -> None:
-        self.wanted, self.begun, self.let_go = list[str](), asyncio.Semaphore(0), asyncio.Event()
+        self.wanted = list[str]()
+        self.begun, self.begun_again, self.let_go = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
     async def holding(self, wanted: Wanted, *, deadline_s: float) -> AsyncIterator[Realised]:
         self.wanted.append(str(wanted.ref))
-        self.begun.release()
+        (self.begun_again if self.begun.is_set() else self.begun).set()
         await self.let_go.wait()
         async with Refusal() as realised:
             yield realised
@@ -106,7 +107,7 @@ async def test_a_tag_that_moves_while_it_is_fetched_is_asked_for_again() -> None
 
     async def names() -> AsyncIterator[str]:
         yield "flox/empty/acme/web:live"
-        await held.begun.acquire()
+        await held.begun.wait()
         yield "flox/empty/acme/web:live"
         yield "flox/empty/acme/web:live"
         held.let_go.set()
@@ -114,7 +115,7 @@ async def test_a_tag_that_moves_while_it_is_fetched_is_asked_for_again() -> None
 
     running = asyncio.create_task(Prefetch(names, held, Log(io.StringIO())).run())
     async with asyncio.timeout(30):
-        await held.begun.acquire()
+        await held.begun_again.wait()
     running.cancel()
     await asyncio.wait([running])
     assert held.wanted == ["acme/web", "acme/web"]
