@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import shtab
 import uvloop
@@ -102,11 +102,13 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace, rest: l
             return _in_loop(_serve(settings_of(arguments)))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings) -> NoReturn:
+    """Ends the process, without Python's wait for threads: one may hang on a FloxHub that is silent for a minute, with
+    nothing to lose, since the state directory is good at any moment."""
     log = Log()
     logging.basicConfig(handlers=[LoggingHandler(log)], level=logging.WARNING)
     await serve(settings, log, stop_on_signals())
-    return 0
+    os._exit(0)
 
 
 def _in_loop(work: Coroutine[Any, Any, int]) -> int:

@@ -8,11 +8,13 @@ import pytest
 
 from flox_formats.digest import Digest
 from floxbridge_demo.program import Program
+from tests.integration.faulty_upstream import Fault
 from tests.integration.large_package import large_package
 from tests.integration.registry_rig import World
 from tests.integration.test_closure_faults import nars
 from tests.integration.test_observability import registry_process
 from tests.integration.test_pull_api import WEB, digest_of, message
+from tests.integration.test_server import a_hub_that_can_hang
 from tests.integration.wire import DEADLINE_S, Wire
 
 SIZE = 40 * 1024 * 1024
@@ -78,6 +80,17 @@ def test_an_answer_under_way_is_finished(world: World, blob: Digest) -> None:
         assert end_of(program) == (True, 0)
         assert [event["event"] for event in program.events("drain_cut")] == []
         program.wait_for("stopped", deadline_s=DEADLINE_S)
+
+
+def test_a_floxhub_that_hangs_does_not_hold_up_the_end(world: World) -> None:
+    with a_hub_that_can_hang(world) as (hub, url):
+        hub.fault = Fault.HANG
+        with registry_process(world, "--floxhub-url", url, "--lookup-timeout-s", "0.1") as (client, program):
+            assert client.get(f"{WEB}/manifests/live").status_code == 503
+            tell(program)
+            assert end_of(program) == (True, 0)
+            assert not hub.release.is_set()
+            program.wait_for("stopped", deadline_s=DEADLINE_S)
 
 
 def test_an_answer_that_nobody_takes_is_cut_in_the_end(world: World, blob: Digest) -> None:
