@@ -18,7 +18,7 @@ from tests.integration.test_observability import registry_process
 from tests.integration.test_pull_api import WEB
 
 MEBIBYTE = 1024 * 1024
-KILLS = 9
+KILLS = 6
 
 
 @pytest.fixture
