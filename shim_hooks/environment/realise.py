@@ -22,6 +22,7 @@ from shim_hooks.environment.access import Access
 from shim_hooks.environment.access import Registry as AccessRegistry
 from shim_hooks.environment.closure_fetch import ClosureFetch, ClosureSource
 from shim_hooks.environment.environment_directory import ensure_environment
+from shim_hooks.environment.flight import Flight, Ready
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.path_fetches import PathFetches
 from shim_hooks.errors import Refused, RegistryUnavailable
@@ -78,31 +79,6 @@ class Registry(ClosureSource, AccessRegistry, Protocol):
     async def resolve(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    record: ClosureRecord
-    env_path: StorePath
-    fetched_bytes: int
-
-
-class _Flight:
-    """One environment on its way, for all who wait for it. It belongs to none of them.
-
-    `pin` keeps its paths until the last of its `users` has left: the task itself, and all who hold what it brought.
-    """
-
-    def __init__(self, what: str, pin: Pin) -> None:
-        self.what, self.pin = what, pin
-        self.fetch: ClosureFetch | None = None
-        self.task: asyncio.Task[_Ready]
-        self.users = 1
-
-    def leave(self) -> None:
-        self.users -= 1
-        if not self.users:
-            self.pin.release()  # removing one small file takes less than a thread would
-
-
 _Key = tuple[EnvironmentName, Digest, Mode]
 
 
@@ -127,7 +103,7 @@ class Realiser:
         self._system, self._trusted, self._log = system, trusted, log
         self._paths = PathFetches(store)
         self._access = Access(registry, PublicEnvironments(store.root / "closures" / "known" / "public.json"), log)
-        self._flights: dict[_Key, _Flight] = {}
+        self._flights: dict[_Key, Flight] = {}
 
     async def realise(self, wanted: Wanted, *, deadline_s: float) -> Realised:
         """As `holding`, for who needs no promise that it stays."""
@@ -166,7 +142,7 @@ class Realiser:
         await self._paths.aclose()
         await self._access.aclose()
 
-    async def _board(self, wanted: Wanted, deadline: float) -> tuple[_Flight, int]:
+    async def _board(self, wanted: Wanted, deadline: float) -> tuple[Flight, int]:
         """The flight for what is wanted, with the caller as a user of it, and the generation that it brings."""
         pin = self._store.pin()
         try:
@@ -241,12 +217,12 @@ class Realiser:
         record: ClosureRecord | None,
         found: RegistryEnvironment | None,
         pin: Pin,
-    ) -> _Flight:
+    ) -> Flight:
         """The flight for a lockfile, under way or begun now; `pin` is its own then, and released if it is not."""
         key = wanted.environment, lockfile, wanted.mode
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(f"environment {key[0]}", pin)
+            flight = self._flights[key] = Flight(f"environment {key[0]}", pin)
             work = self._bring(flight, key, record, found, wanted.token)
             flight.task = asyncio.create_task(work, name=f"realise {key[0]} {key[1]}")
             flight.task.add_done_callback(lambda task: self._landed(key, flight, task))
@@ -255,7 +231,7 @@ class Realiser:
         flight.users += 1
         return flight
 
-    async def _wait(self, flight: _Flight, deadline: float) -> _Ready:
+    async def _wait(self, flight: Flight, deadline: float) -> Ready:
         """The end of a flight. Its progress, as an error, if that does not come before the deadline."""
         done, _ = await asyncio.wait({flight.task}, timeout=max(0.0, deadline - time.monotonic()))
         if not done:
@@ -269,12 +245,12 @@ class Realiser:
 
     async def _bring(
         self,
-        flight: _Flight,
+        flight: Flight,
         key: _Key,
         record: ClosureRecord | None,
         found: RegistryEnvironment | None,
         token: FloxHubToken | None,
-    ) -> _Ready:
+    ) -> Ready:
         began = time.monotonic()
         environment, lockfile, mode = key
         record = record or await in_thread(lambda: self._complete(lockfile, flight.pin))
@@ -304,7 +280,7 @@ class Realiser:
                 fetched_bytes=fetched_bytes,
                 ms=round((time.monotonic() - began) * 1000, 1),
             )
-        return _Ready(complete, env_path, fetched_bytes)
+        return Ready(complete, env_path, fetched_bytes)
 
     def _link(
         self, environment: EnvironmentName, record: ClosureRecord, mode: Mode, pin: Pin
@@ -317,7 +293,7 @@ class Realiser:
             if self._store.has(env_path):  # else it was taken away just before the pin
                 return env_path, is_new
 
-    def _landed(self, key: _Key, flight: _Flight, task: asyncio.Task[_Ready]) -> None:
+    def _landed(self, key: _Key, flight: Flight, task: asyncio.Task[Ready]) -> None:
         """Whoever waited may have gone, so a failure is told to the log, too."""
         del self._flights[key]
         flight.leave()

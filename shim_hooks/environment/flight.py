@@ -1,0 +1,37 @@
+"""An environment on its way onto the node, as one piece of work for all who wait for it.
+
+Belongs here: whose it is, and how long what it brought is held. Does not: what is done (`realise.py`).
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from flox_formats.store_path import StorePath
+from shim_hooks.environment.closure_fetch import ClosureFetch
+from shim_hooks.store.closures import ClosureRecord
+from shim_hooks.store.pins import Pin
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    record: ClosureRecord
+    env_path: StorePath
+    fetched_bytes: int
+
+
+class Flight:
+    """One environment on its way, for all who wait for it. It belongs to none of them.
+
+    `pin` keeps its paths until the last of its `users` has left: the task itself, and all who hold what it brought.
+    """
+
+    def __init__(self, what: str, pin: Pin) -> None:
+        self.what, self.pin = what, pin
+        self.fetch: ClosureFetch | None = None
+        self.task: asyncio.Task[Ready]
+        self.users = 1
+
+    def leave(self) -> None:
+        self.users -= 1
+        if not self.users:
+            self.pin.release()  # removing one small file takes less than a thread would
