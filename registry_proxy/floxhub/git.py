@@ -20,7 +20,7 @@ from dulwich.refs import Ref
 
 from flox_formats.environment import EnvironmentName
 from registry_proxy.content.durable import storage_failed
-from registry_proxy.errors import EnvironmentUnknown, FloxHubGarbled
+from registry_proxy.errors import EnvironmentUnknown, FloxHubGarbled, StorageFailed
 from registry_proxy.floxhub.git_http import Deadline, GitClient
 from registry_proxy.floxhub.pack_bounds import PackRefused, check_pack
 from registry_proxy.floxhub.urls import FloxHubUrls
@@ -140,10 +140,18 @@ class CommitFiles:
         self._folder, self._commit = folder, commit
 
     def read(self, path: str) -> bytes | None:
-        """A file of at most MAX_FILE_BYTES, or None where there is none. Raises FloxHubGarbled on a broken tree."""
+        """A file of at most MAX_FILE_BYTES, or None where there is none.
+
+        Raises FloxHubGarbled on a broken tree, StorageFailed when the folder is gone or cannot be read.
+        """
         store = DiskObjectStore(str(self._folder))
         try:
-            commit = store[ObjectID(self._commit.encode())]
+            tip = ObjectID(self._commit.encode())
+            if tip not in store:
+                raise StorageFailed(
+                    f"commit {self._commit} is no longer in {self._folder}: ask again, to have it fetched"
+                )
+            commit = store[tip]
             if not isinstance(commit, Commit):
                 raise FloxHubGarbled(f"FloxHub's branch stands at {self._commit}, which is no commit")
             _, sha = tree_lookup_path(store.__getitem__, commit.tree, path.encode())
@@ -151,6 +159,8 @@ class CommitFiles:
             return found.as_raw_string() if isinstance(found, Blob) else None
         except KeyError:
             return None
+        except OSError as error:
+            raise StorageFailed(f"state at {self._folder}: {error.strerror or error}") from error
         except _GARBAGE as error:
             raise FloxHubGarbled(f"commit {self._commit} from FloxHub is broken at {path}: {error}") from error
         finally:
