@@ -18,7 +18,7 @@ help:  ## this list
 demo: setup  ## run a Flox environment in a container on this machine, end to end
 	@$(BIN)/floxbridge demo $(DEMO_ARGS)
 
-test: setup newer-containerd oras conformance  ## all tests; those that cannot run here say why
+test: setup newer-containerd oras  ## all tests; those that cannot run here say why
 	$(BIN)/pytest $(TEST_ARGS)
 
 soak: setup  ## what takes longer than a test may: SOAK_KILLS times kill -9 in the life of closures, SOAK_S seconds of each fuzzer
@@ -69,10 +69,6 @@ newer-containerd:
 .PHONY: oras
 oras:
 	@sh tools/oras.sh
-
-.PHONY: conformance
-conformance:
-	@sh tools/conformance.sh
 
 launcher: $(READY)
 	@$(BIN)/floxbridge-node build-launcher --output build/floxbridge-runc
