@@ -24,3 +24,9 @@ def needs(*programs: str) -> None:
 def needs_root() -> None:
     if os.geteuid() != 0:
         cannot_run("not root: mounts and containers need it")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The event loop of tests marked `anyio`: the one that both programs run on."""
+    return "asyncio"

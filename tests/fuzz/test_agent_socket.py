@@ -52,11 +52,6 @@ class Nothing:
         self.told.append(request)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.anyio
 async def test_any_bytes(tmp_path: Path) -> None:
     nothing, stop = Nothing(), asyncio.Event()

@@ -1,15 +1,17 @@
 """Fixtures of the integration tests."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import needs
 from tests.integration.hub_rig import serving
+from tests.integration.node_rig import Node, running_node
 from tests.integration.private_hub_rig import Hub, Served
 from tests.integration.registry_rig import World
+from tests.integration.small_registry import SmallRegistry
 
 
 @pytest.fixture
@@ -36,3 +38,18 @@ def hub(made_hub: Hub, tmp_path: Path) -> Hub:
     """A hub with private environments that may be changed."""
     shutil.copytree(made_hub.root.parent, tmp_path / "copy")
     return Hub(tmp_path / "copy" / "hub", tmp_path / "copy" / "tokens")
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[SmallRegistry]:
+    """What a node asks, in few words of its own: it can be told to fail in ways that the real one should not."""
+    registry = SmallRegistry()
+    async with registry.serving():
+        yield registry
+
+
+@pytest.fixture
+async def node(registry: SmallRegistry, tmp_path: Path) -> AsyncIterator[Node]:
+    """A node's store and what fills it, asking `registry`."""
+    async with running_node(tmp_path / "state", registry.url) as node:
+        yield node

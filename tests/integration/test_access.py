@@ -21,18 +21,6 @@ TOKEN, OTHER = FloxHubToken("flox_pat_mine"), FloxHubToken("flox_pat_other")
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def registry() -> AsyncIterator[SmallRegistry]:
-    registry = SmallRegistry()
-    async with registry.serving():
-        yield registry
-
-
-@pytest.fixture
 async def node(registry: SmallRegistry, tmp_path: Path) -> AsyncIterator[Node]:
     async with running_node(tmp_path, registry.url) as node:
         yield node

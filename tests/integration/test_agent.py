@@ -32,11 +32,6 @@ ANNOTATED = {"flox.dev/environment": "acme/web"}
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def rig(tmp_path: Path) -> AgentRig:
     return AgentRig(tmp_path)
 

@@ -27,18 +27,6 @@ TWO = Package.make("two", program("two", size=30_000), [LIB.store_path])
 MANY = 200
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def registry() -> AsyncIterator[SmallRegistry]:
-    registry = SmallRegistry()
-    async with registry.serving():
-        yield registry
-
-
 class WholeAgent:
     def __init__(self, folder: Path, node: Node) -> None:
         self.folder, self.node, self.log = folder, node, io.StringIO()

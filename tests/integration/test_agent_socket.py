@@ -91,11 +91,6 @@ def open_answers(error: Exception | None = None) -> Answers:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "run" / "agent.sock"
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from shim_hooks.errors import StoreFailed
 from shim_hooks.store.collector import Bound, Collected, Collector
 from shim_hooks.store.leases import Leases
-from tests.integration.node_rig import Node, running_node
+from tests.integration.node_rig import Node
 from tests.integration.small_registry import Fault, Generation, Package, SmallRegistry, program
 
 pytestmark = pytest.mark.anyio
@@ -20,24 +19,6 @@ ONE = Package.make("one", program("one", size=3000), [LIB.store_path])
 TWO = Package.make("two", program("two", size=3000), [LIB.store_path])
 NOTHING, ANYTHING = Bound(0, 0), Bound(None, 0)
 """Everything that is not in use goes; everything may stay."""
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def registry() -> AsyncIterator[SmallRegistry]:
-    registry = SmallRegistry()
-    async with registry.serving():
-        yield registry
-
-
-@pytest.fixture
-async def node(registry: SmallRegistry, tmp_path: Path) -> AsyncIterator[Node]:
-    async with running_node(tmp_path / "state", registry.url) as node:
-        yield node
 
 
 @pytest.fixture

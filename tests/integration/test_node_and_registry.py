@@ -18,11 +18,6 @@ from tests.integration.registry_rig import CHANGE, World, lock_of, running_regis
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def test_push_change_and_roll_back(world: World, tmp_path: Path) -> None:
     library = world.package("library", "shared")
     hello, extra = world.package("hello", "hello", library), world.package("extra", "extra")

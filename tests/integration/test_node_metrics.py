@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,18 +24,6 @@ pytestmark = pytest.mark.anyio
 
 MANUAL = (Path(__file__).resolve().parents[2] / "docs" / "node.md").read_text()
 ONE = Package.make("one", program("one", size=3000))
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def registry() -> AsyncIterator[SmallRegistry]:
-    registry = SmallRegistry()
-    async with registry.serving():
-        yield registry
 
 
 def get(url: str) -> str:

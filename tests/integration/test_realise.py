@@ -1,7 +1,6 @@
 """Environments come onto a node: what is fetched, what is not, and what is left when something goes wrong."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,24 +18,6 @@ LIB = Package.make("lib", {b"lib": {}})
 HELLO = Package.make("hello", program("hello"), [LIB.store_path])
 WORLD = Package.make("world", program("world"))
 BIG = Package.make("big", program("big", size=100_000), compression=Compression.NONE)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def registry() -> AsyncIterator[SmallRegistry]:
-    registry = SmallRegistry()
-    async with registry.serving():
-        yield registry
-
-
-@pytest.fixture
-async def node(registry: SmallRegistry, tmp_path: Path) -> AsyncIterator[Node]:
-    async with running_node(tmp_path / "state", registry.url) as node:
-        yield node
 
 
 def sizes(*packages: Package) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -38,24 +38,6 @@ pytestmark = pytest.mark.anyio
 GOOD = Package.make("good", program("good"))
 STRANGER = SecretKey.generate("stranger-1")
 IMPOSTOR = SecretKey.generate(KEY.name)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def registry() -> AsyncIterator[SmallRegistry]:
-    registry = SmallRegistry()
-    async with registry.serving():
-        yield registry
-
-
-@pytest.fixture
-async def node(registry: SmallRegistry, tmp_path: Path) -> AsyncIterator[Node]:
-    async with running_node(tmp_path / "state", registry.url) as node:
-        yield node
 
 
 def saying(fingerprint: Package, **other: object) -> Package:

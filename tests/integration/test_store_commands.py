@@ -19,18 +19,6 @@ ONE = Package.make("one", program("one", size=3000), [LIB.store_path])
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def registry() -> AsyncIterator[SmallRegistry]:
-    registry = SmallRegistry()
-    async with registry.serving():
-        yield registry
-
-
-@pytest.fixture
 async def there(registry: SmallRegistry, tmp_path: Path) -> AsyncIterator[Node]:
     """A node that has acme/one, and goes on while commands are run."""
     async with running_node(tmp_path / "state", registry.url) as running:

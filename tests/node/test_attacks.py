@@ -17,11 +17,6 @@ BASH = Path("/bin/bash-static")
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def outside(tmp_path: Path) -> Path:
     """A folder of the node's that a container must not reach: as the real /etc, which a test had better leave alone."""
     folder = tmp_path / "node-etc"

@@ -16,11 +16,6 @@ pytestmark = pytest.mark.anyio
 MUTABLE = {"flox.dev/environment": f"{WEB}:1", "flox.dev/nix-mutable": "true"}
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def sh(script: str) -> list[str]:
     return ["busybox", "sh", "-c", script]
 

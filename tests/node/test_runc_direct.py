@@ -12,11 +12,6 @@ __all__ = ["launcher", "node"]
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def test_the_command_is_found_and_has_its_variables(node: Node) -> None:
     ran = await node.ran(node.bundle(["busybox", "env"]))
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -26,11 +26,6 @@ _BASH = Path("/bin/bash-static")
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def shell(node: Node) -> Node:
     if not _BASH.exists():
         cannot_run("no static bash; `make setup` as root installs bash-static on Debian")

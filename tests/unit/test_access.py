@@ -22,11 +22,6 @@ TOKEN = FloxHubToken("flox_pat_1")
 TIMES = AccessTimes(fresh_s=60, stale_s=300, patience_s=30, away_s=3600)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Registry:
     """Shows what it is told to. `asked` are the tokens with which it was asked."""
 

@@ -22,11 +22,6 @@ FOREIGN = sorted(
 )
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def make(kind: type[Exception]) -> Exception:
     """Some take a sentence, some make their own."""
     try:

@@ -13,11 +13,6 @@ pytestmark = pytest.mark.anyio
 DEADLINE_S = 20
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def test_result_and_error() -> None:
     assert await in_thread(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
