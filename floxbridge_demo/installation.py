@@ -131,6 +131,7 @@ def running_agent(workplace: Workplace, registry_url: str, key: PublicKey) -> It
     socket, state = workplace.path("agent.sock"), workplace.path("node")
     command = [program_path("floxbridge-node"), "agent", "--socket", str(socket), "--state-dir", str(state)]
     command += ["--registry-url", registry_url, "--trusted-key", str(key)]
+    command += ["--connect-timeout-s", "2"]  # here one machine is the node, the cluster and the developer's desk
     log = workplace.path("logs", "agent.log")
     with Program("agent", command, log=log, environment=workplace.environment) as program:
         program.wait_for("listening", deadline_s=_START_S)

@@ -131,6 +131,7 @@ class Rig:
 
     def settings(self, **others: object) -> Settings:
         given = {"registry_url": self.registry.url, "state_dir": self.state, "socket": self.socket, **others}
+        given.setdefault("connect_timeout_s", 5.0)  # the default is for a node, not for a machine full of tests
         return Settings(**given)  # type: ignore[arg-type]
 
     def examine(self, **others: object) -> list[Finding]:
