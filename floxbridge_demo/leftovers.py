@@ -35,9 +35,16 @@ def sweep(folder: Path, *, mark: str, cgroup: str) -> None:
 
 
 def kill_processes(mark: str) -> None:
-    """Ends each process whose first environment has the entry `mark`, until there is none."""
-    end = time.monotonic() + _PATIENCE_S
-    while (found := list(_marked(mark))) and time.monotonic() < end:
+    """Ends each process whose first environment has the entry `mark`, until there is none, looked for three times.
+
+    A process that is just being started has no environment to be seen yet.
+    """
+    end, calm = time.monotonic() + _PATIENCE_S, 0
+    while calm < 3 and time.monotonic() < end:
+        found = list(_marked(mark))
+        calm = 0 if found else calm + 1
+        if not found:
+            time.sleep(0.1)
         for process in found:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(process, signal.SIGKILL)
