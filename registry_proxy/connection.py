@@ -8,10 +8,13 @@ writes its complaint into the middle of an answer that is under way.
 import asyncio
 import json
 from http import HTTPStatus
+from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from registry_proxy.corked import Corked
+from registry_proxy.malformed import MalformedRequests
 
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers together."""
@@ -31,6 +34,10 @@ class Connection(HttpToolsProtocol):
     _head_bytes = 0
     _refusal = HTTPStatus.BAD_REQUEST
 
+    def __init__(self, *, malformed: MalformedRequests, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._malformed = malformed
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]  # all that uvicorn asks of one
         self._owed_since = self.loop.time()
@@ -41,13 +48,21 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
+        """In place of uvicorn's, which writes a line for each request that is none, or that offers another protocol."""
         self._began = False
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # An offer that is not taken. The parser has lost what came behind it, so there is one answer, and an end.
+            self.cycle.keep_alive = False
+        except httptools.HttpParserError:
+            self._refuse()
         if self._in_head:
             self._head_bytes = 0 if self._began else self._head_bytes + len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-                self.send_400_response("")
+                self._refuse()
         self._bound()
 
     def on_message_begin(self) -> None:
@@ -65,8 +80,9 @@ class Connection(HttpToolsProtocol):
         self._owed_since = self.loop.time()
         super().on_response_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """In place of uvicorn's text, the errors that clients of a registry read."""
+    def _refuse(self) -> None:
+        """As the errors that clients of a registry read."""
+        self._malformed.note(self.client[0] if self.client else "", self._refusal)
         if self._is_answering:
             self.transport.abort()  # whatever is written now would pass for the answer's body
             return

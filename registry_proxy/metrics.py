@@ -17,6 +17,7 @@ from registry_proxy.request_metrics import RequestMetrics
 _UPSTREAM_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60)
 _OUTCOMES = ("fresh", "cached", "stale", "not_found", "failed")
 _STALE_WINDOW_S = 60.0
+_REFUSALS = (400, 431)
 
 
 class Metrics:
@@ -41,6 +42,10 @@ class Metrics:
             buckets=_UPSTREAM_BUCKETS_S,
             registry=self._registry,
         )
+        malformed = Counter(
+            "floxbridge_malformed_requests", "Requests that are no HTTP.", ["status"], registry=self._registry
+        )
+        self._malformed = {status: malformed.labels(str(status)) for status in _REFUSALS}
         self._received = Counter(
             "floxbridge_upstream_received_bytes", "Body bytes received.", ["upstream"], registry=self._registry
         )
@@ -61,6 +66,10 @@ class Metrics:
 
     def upstream_sent(self, upstream: str, received_bytes: int) -> None:
         self._received.labels(upstream).inc(received_bytes)
+
+    def malformed(self, status: int) -> None:
+        """Somebody sent what is no HTTP request, and was answered so."""
+        self._malformed[status].inc()
 
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
         """A gauge that is asked at each scrape: `value` must be quick."""

@@ -9,6 +9,7 @@ import math
 import resource
 import socket
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import uvicorn
 
@@ -18,6 +19,7 @@ from registry_proxy.connection import Connection
 from registry_proxy.endpoints.access_log import AccessLog
 from registry_proxy.endpoints.observed import Observed
 from registry_proxy.log import Log
+from registry_proxy.malformed import MalformedRequests
 from registry_proxy.metrics import Metrics
 from registry_proxy.settings import Settings
 from registry_proxy.tls import TlsFiles
@@ -43,9 +45,14 @@ async def serve(settings: Settings, log: Log, stopping: asyncio.Event) -> None:
         metrics, access_log = Metrics(), AccessLog(log) if settings.access_log else None
         async with open_registry(settings, urls, log, metrics) as registry:
             app = Observed(build_app(registry.parts, metrics, stopping), metrics.requests, access_log)
+            malformed = MalformedRequests(
+                counted=metrics.malformed,
+                told=lambda **facts: log.event("malformed_request", **facts),
+                later=asyncio.get_running_loop().call_later,
+            )
             config = uvicorn.Config(
                 app,
-                http=Connection,
+                http=partial(Connection, malformed=malformed),  # type: ignore[arg-type]  # it is only called
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -61,6 +68,7 @@ async def serve(settings: Settings, log: Log, stopping: asyncio.Event) -> None:
                 async with _following(tls):
                     await _serve_and_drain(_Server(config), listening, settings, log, stopping)
             finally:
+                malformed.close()
                 log.event("stopped")
 
 

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +26,7 @@ from registry_proxy.log import Log
 from tests.integration.faulty_upstream import Fault, FaultyUpstream, serving
 from tests.integration.registry_rig import World, running_registry
 from tests.integration.test_pull_api import WEB
+from tests.integration.wire import Wire
 
 OPERATE = (Path(__file__).resolve().parents[2] / "docs" / "operate.md").read_text()
 FLOXBRIDGE = Path(__file__).resolve().parents[2] / ".venv" / "bin" / "floxbridge"
@@ -259,14 +259,27 @@ def test_a_mistake_of_ours_is_logged_with_its_traceback_and_its_request(world: W
     assert "IsADirectoryError" in str(error["traceback"])
 
 
-def test_what_is_no_http_is_logged_as_json(world: World) -> None:
-    with (
-        registry_process(world) as (client, program),
-        socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection,
-    ):
-        connection.sendall(b"\x16\x03\x01 no http\r\n\r\n")
-        while connection.recv(4096):
-            pass
-    (warning,) = program.events("warning")
-    assert warning["logger"] == "uvicorn.error"
-    assert all(json.loads(line)["event"] for line in program.log.read_text().splitlines())
+def test_what_is_no_http_is_counted_and_cannot_fill_the_log(world: World) -> None:
+    with registry_process(world) as (client, program):
+        large = b"GET / HTTP/1.1\r\nA: " + b"b" * 70_000 + b"\r\n\r\n"
+        for garbage in (*[b"\x16\x03\x01 no http\r\n\r\n"] * 49, large):
+            with Wire(client.base_url) as wire:
+                wire.send(garbage)
+                wire.rest()
+        scraped = Scraped(client)
+        first = program.wait_for("malformed_request", deadline_s=_START_S)
+    assert scraped("floxbridge_malformed_requests_total", status="400") == 49
+    assert scraped("floxbridge_malformed_requests_total", status="431") == 1
+    assert (first["client"], first["status"], first["count"]) == ("127.0.0.1", 400, 1)
+    lines = list(program.events("malformed_request"))
+    assert sum(int(str(line["count"])) for line in lines) == 50
+    assert len(lines) < 10  # one in ten seconds, and the rest at the end
+    assert not list(program.events("warning"))
+
+
+def test_an_offer_to_speak_another_protocol_is_no_event(world: World) -> None:
+    with registry_process(world) as (client, program):
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+        assert client.get("/v2/", headers=upgrade).status_code == 200
+    events = {json.loads(line)["event"] for line in program.log.read_text().splitlines()}
+    assert events == {"listening", "request", "draining", "stopped"}

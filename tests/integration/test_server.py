@@ -85,8 +85,12 @@ def test_a_tag_has_one_type(registry: httpx2.Client, accept: tuple[str, ...]) ->
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 def test_another_protocol_is_not_spoken(registry: httpx2.Client, protocol: str) -> None:
     with Wire(registry.base_url) as wire:
-        wire.get(EMPTY, "Connection: Upgrade", f"Upgrade: {protocol}")
-        assert wire.answer().status == 200
+        wire.send(
+            f"GET {EMPTY} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+            f"GET {EMPTY} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+        )
+        answer = wire.answer()
+        assert (answer.status, answer.headers["connection"], wire.rest()) == (200, "close", b"")
 
 
 @pytest.mark.parametrize(
