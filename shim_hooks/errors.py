@@ -24,6 +24,14 @@ class RegistryUnavailable(NodeError):
     """The registry could not be asked, or did not answer in time. Trying again may help."""
 
 
+class StillFetching(RegistryUnavailable):
+    """Time is up for who waits, and not everything is here yet. The fetch itself goes on; `progress` says how far."""
+
+    def __init__(self, what: str, progress: str) -> None:
+        super().__init__(f"{what}: {progress}. It goes on; kubelet's retry will find it further on")
+        self.what, self.progress = what, progress
+
+
 class RegistryRefused(NodeError):
     """The registry answered with an error; its sentence is in the message."""
 

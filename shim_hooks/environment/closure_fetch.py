@@ -5,6 +5,8 @@ Belongs here: what of the registry's words is believed, and how far it is. Does 
 """
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 from flox_formats.closure import ClosureDocument, ClosurePath
@@ -14,6 +16,7 @@ from flox_formats.narinfo import PathUntrusted, verify_path
 from flox_formats.signature import TrustedKeys
 from flox_formats.system import System
 from shim_hooks.environment.path_fetches import Blobs, PathFetch, PathFetches
+from shim_hooks.environment.progress import Meter, Progress
 from shim_hooks.errors import ContentRejected, Refused
 from shim_hooks.registry_client import FetchedClosure
 from shim_hooks.registry_environment import RegistryEnvironment
@@ -30,6 +33,8 @@ class ClosureSource(Blobs, Protocol):
 class ClosureFetch:
     """`run` once. `fetched_bytes` and `progress` can be looked at meanwhile and after. `pin` gets all of its paths.
 
+    `clock` is for the rate that `progress` tells.
+
     Raises Refused for a lockfile that cannot be run here, ContentRejected for what cannot be believed, and what the
     registry and the disk raise.
     """
@@ -44,11 +49,13 @@ class ClosureFetch:
         store: NodeStore,
         trusted: TrustedKeys,
         pin: Pin,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._found, self._system, self._pin = found, system, pin
+        self._found, self._system, self._pin, self._clock = found, system, pin, clock
         self._registry, self._paths, self._store, self._trusted = registry, paths, store, trusted
         self._started: list[PathFetch] = []
         self._wanted: list[PathFetch] = []
+        self._meter: Meter | None = None
 
     @property
     def fetched_bytes(self) -> int:
@@ -56,23 +63,30 @@ class ClosureFetch:
         return sum(fetch.received for fetch in self._started)
 
     @property
-    def progress(self) -> str:
-        total = sum(fetch.path.blob_size for fetch in self._wanted)
-        if not total:
-            return "the registry is still collecting its closure"
-        done = sum(min(fetch.received, fetch.path.blob_size) for fetch in self._wanted)
-        return f"{done * 100 // total} %, {_amounts(done, total)}"
+    def progress(self) -> Progress | None:
+        """None until the registry has said what belongs to the closure."""
+        if self._meter is None:
+            return None
+        return Progress(
+            done=sum(min(fetch.received, fetch.path.blob_size) for fetch in self._wanted),
+            total=sum(fetch.path.blob_size for fetch in self._wanted),
+            paths_done=sum(fetch.is_there for fetch in self._wanted),
+            paths=len(self._wanted),
+            rate=self._meter.rate,
+        )
 
     async def run(self) -> ClosureRecord:
         fetched = await self._registry.closure(self._found)
         record = await in_thread(lambda: self._judge(fetched))
         missing = await in_thread(lambda: self._missing(record.document))
+        self._meter = Meter(self._clock)
         # The largest first, so that none of them is left to be waited for alone.
         for path in sorted(missing, key=lambda path: path.blob_size, reverse=True):
             fetch = self._paths.find(path.store_path)
             if fetch is None:
                 fetch = self._paths.start(self._found.repository, path, self._registry)
                 self._started.append(fetch)
+            fetch.tell(self._meter.add)
             self._wanted.append(fetch)
         # The first failure is told at once. The others go on: what they fetch is there for the next try.
         await asyncio.gather(*(asyncio.shield(fetch.task) for fetch in self._wanted))
@@ -116,10 +130,3 @@ class ClosureFetch:
     def _missing(self, document: ClosureDocument) -> list[ClosurePath]:
         self._pin.add(path.store_path for path in document.paths)
         return [path for path in document.paths if not self._store.has(path.store_path)]
-
-
-def _amounts(done: int, total: int) -> str:
-    for unit, size in (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)):
-        if total >= size:
-            return f"{done / size:.1f} of {total / size:.1f} {unit}"
-    return f"{done} of {total} bytes"

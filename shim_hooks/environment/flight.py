@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from flox_formats.store_path import StorePath
 from shim_hooks.environment.closure_fetch import ClosureFetch
+from shim_hooks.environment.progress import in_words
 from shim_hooks.store.closures import ClosureRecord
 from shim_hooks.store.pins import Pin
 
@@ -30,6 +31,13 @@ class Flight:
         self.fetch: ClosureFetch | None = None
         self.task: asyncio.Task[Ready]
         self.users = 1
+
+    @property
+    def progress(self) -> str:
+        """In words, for who cannot wait any longer."""
+        if self.fetch is None:
+            return "still being linked"
+        return f"still fetching: {in_words(self.fetch.progress)}"
 
     def leave(self) -> None:
         self.users -= 1

@@ -32,6 +32,20 @@ class PathFetch:
         self.path = path
         self.received = 0
         self.task: asyncio.Task[None]
+        self._told = list[Callable[[int], None]]()
+
+    def tell(self, received: Callable[[int], None]) -> None:
+        """From now on `received` hears of the bytes as they come."""
+        self._told.append(received)
+
+    def came(self, size: int) -> None:
+        self.received += size
+        for received in self._told:
+            received(size)
+
+    @property
+    def is_there(self) -> bool:
+        return self.task.done() and not self.task.cancelled() and self.task.exception() is None
 
 
 class PathFetches:
@@ -64,13 +78,9 @@ class PathFetches:
 
     async def _bring(self, repository: str, fetch: PathFetch, blobs: Blobs) -> None:
         path = fetch.path
-
-        def received(size: int) -> None:
-            fetch.received += size
-
         async with self._slots, entered_in_thread(self._store.staging()) as place:
             blob = place / "blob"
-            await blobs.download(repository, path.blob, path.blob_size, blob, received=received)
+            await blobs.download(repository, path.blob, path.blob_size, blob, received=fetch.came)
             tree = place / path.store_path.base_name
             await in_thread(lambda: _unpack(blob, path, tree), executor=self._unpackers)
             # In other threads than those that unpack: as many as wait share one sync.

@@ -25,7 +25,8 @@ from shim_hooks.environment.environment_directory import ensure_environment
 from shim_hooks.environment.flight import Flight, Ready
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.path_fetches import PathFetches
-from shim_hooks.errors import Refused, RegistryUnavailable
+from shim_hooks.environment.progress import UnderWay
+from shim_hooks.errors import Refused, RegistryUnavailable, StillFetching
 from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.log import Log
 from shim_hooks.registry_environment import RegistryEnvironment
@@ -86,7 +87,7 @@ class Realiser:
     """One for the node; `aclose` it before the registry's client and the store. Raises NodeError.
 
     `landed` is called with the bytes that came when something was brought or could not be: the store has grown, or the
-    disk is full.
+    disk is full. `clock` is for how fast they come.
     """
 
     def __init__(
@@ -98,9 +99,10 @@ class Realiser:
         trusted: TrustedKeys,
         log: Log,
         landed: Callable[[int], None] = lambda fetched_bytes: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry, self._store, self._tell_landed = registry, store, landed
-        self._system, self._trusted, self._log = system, trusted, log
+        self._system, self._trusted, self._log, self._clock = system, trusted, log, clock
         self._paths = PathFetches(store)
         self._access = Access(registry, PublicEnvironments(store.root / "closures" / "known" / "public.json"), log)
         self._flights: dict[_Key, Flight] = {}
@@ -132,6 +134,11 @@ class Realiser:
             )
         finally:
             flight.leave()
+
+    def under_way(self) -> tuple[UnderWay, ...]:
+        """What is being fetched at this moment, and how far it is."""
+        fetches = ((environment, flight.fetch) for (environment, _, _), flight in self._flights.items())
+        return tuple(UnderWay(environment, fetch.progress) for environment, fetch in fetches if fetch is not None)
 
     async def aclose(self) -> None:
         """Cancels what is under way, and returns when it has ended. Whoever waits is told so."""
@@ -235,10 +242,7 @@ class Realiser:
         """The end of a flight. Its progress, as an error, if that does not come before the deadline."""
         done, _ = await asyncio.wait({flight.task}, timeout=max(0.0, deadline - time.monotonic()))
         if not done:
-            progress = "" if flight.fetch is None else f": {flight.fetch.progress}"
-            raise RegistryUnavailable(
-                f"{flight.what} is still being fetched{progress}. It goes on; kubelet's retry will find it further on"
-            )
+            raise StillFetching(flight.what, flight.progress)
         if flight.task.cancelled():
             raise RegistryUnavailable(f"{flight.what}: floxbridge-node is being stopped. kubelet will try again")
         return flight.task.result()
@@ -264,6 +268,7 @@ class Realiser:
                 store=self._store,
                 trusted=self._trusted,
                 pin=flight.pin,
+                clock=self._clock,
             )
             record = await flight.fetch.run()
         complete = record

@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,14 +61,19 @@ def _wanted(wanted: str | Generation | Wanted) -> Wanted:
 
 @asynccontextmanager
 async def running_node(
-    state: Path, url: str, *, trusted: TrustedKeys | None = None, lookup_timeout_s: float = 20
+    state: Path,
+    url: str,
+    *,
+    trusted: TrustedKeys | None = None,
+    lookup_timeout_s: float = 20,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Node]:
     registry = RegistryClient(
         url, connect_timeout_s=5, lookup_timeout_s=lookup_timeout_s, closure_timeout_s=20, retry_pause_s=0
     )
     store, stream = NodeStore(state), io.StringIO()
     keys = TrustedKeys([KEY.public]) if trusted is None else trusted
-    realiser = Realiser(registry, store, system=SYSTEM, trusted=keys, log=Log(stream))
+    realiser = Realiser(registry, store, system=SYSTEM, trusted=keys, log=Log(stream), clock=clock)
     try:
         yield Node(realiser, store, stream)
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shim_hooks.errors import ContentRejected, NodeError, RegistryUnavailable, StoreFailed
+from shim_hooks.errors import ContentRejected, NodeError, RegistryUnavailable, StillFetching, StoreFailed
 from shim_hooks.log import Log
 from shim_hooks.metrics import Metrics, outcome_of
 from shim_hooks.metrics_endpoint import metrics_endpoint
@@ -122,6 +122,7 @@ async def test_every_request_ends(request_: bytes, status: bytes) -> None:
     [
         (RegistryUnavailable(""), "registry_unavailable"),
         (StoreFailed(""), "store_failed"),
+        (StillFetching("", ""), "still_fetching"),
         (ContentRejected(""), "content_rejected"),
     ],
     ids=lambda each: each if isinstance(each, str) else None,

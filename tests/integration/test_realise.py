@@ -5,9 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from flox_formats.digest import Digest
 from flox_formats.narinfo import Compression
 from flox_formats.system import System
-from shim_hooks.errors import ContentRejected, LinkConflict, Refused, RegistryRefused, RegistryUnavailable
+from shim_hooks.environment.progress import Progress
+from shim_hooks.errors import (
+    ContentRejected,
+    LinkConflict,
+    Refused,
+    RegistryRefused,
+    RegistryUnavailable,
+    StillFetching,
+)
 from tests.integration.node_rig import Node, running_node
 from tests.integration.registry_rig import lock_of
 from tests.integration.small_registry import COMPRESS, Fault, Package, SmallRegistry, program
@@ -18,6 +27,28 @@ LIB = Package.make("lib", {b"lib": {}})
 HELLO = Package.make("hello", program("hello"), [LIB.store_path])
 WORLD = Package.make("world", program("world"))
 BIG = Package.make("big", program("big", size=100_000), compression=Compression.NONE)
+
+
+class Clock:
+    """Stands still until a test moves it. Bytes that come look at it, so it knows when some did."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self._looked = asyncio.Event()
+
+    def __call__(self) -> float:
+        self._looked.set()
+        return self.now
+
+    async def until_fetched(self, node: Node, environment: str, size: int) -> Progress:
+        """How far an environment is as soon as so many bytes of it have come."""
+        async with asyncio.timeout(60):
+            while True:
+                for each in node.realiser.under_way():
+                    if str(each.environment) == environment and each.progress and each.progress.done >= size:
+                        return each.progress
+                self._looked.clear()
+                await self._looked.wait()
 
 
 def sizes(*packages: Package) -> int:
@@ -197,18 +228,54 @@ async def test_an_answer_is_final_when_the_registry_is_there(registry: SmallRegi
 # When time is short
 
 
-async def test_fetching_goes_on_after_the_deadline(registry: SmallRegistry, node: Node) -> None:
-    generation = registry.push("acme/web", 1, BIG, WORLD)
-    hold = asyncio.Event()
+async def test_fetching_goes_on_after_the_deadline(registry: SmallRegistry, tmp_path: Path) -> None:
+    generation, clock, hold = registry.push("acme/web", 1, BIG, WORLD), Clock(), asyncio.Event()
     registry.fail(BIG, Fault(cut=50_000, hold=hold))
-    patient = asyncio.create_task(node.realise(generation))
-    await registry.held.wait()
-    with pytest.raises(RegistryUnavailable, match=r"acme/web is still being fetched: [0-9]+ %, [0-9.]+ of 100\.7 kB"):
-        await node.realise(generation, deadline_s=0.1)
-    hold.set()
-    assert (await node.realise(generation)).generation == 1
-    assert (await patient).generation == 1
+    async with running_node(tmp_path, registry.url, clock=clock) as node:
+        patient = asyncio.create_task(node.realise(generation))
+        await clock.until_fetched(node, "acme/web", 50_000 + sizes(WORLD))
+        clock.now += 4
+        with pytest.raises(StillFetching) as late:
+            await node.realise(generation, deadline_s=0.1)
+        assert str(late.value) == (
+            "environment acme/web: still fetching: 49 %, 50.2 of 100.7 kB, 13 kB/s. "
+            "It goes on; kubelet's retry will find it further on"
+        )
+        clock.now += 60  # and nothing comes
+        with pytest.raises(StillFetching, match=r"49 %, 50\.2 of 100\.7 kB, 0 bytes/s\. It goes on"):
+            await node.realise(generation, deadline_s=0.1)
+        hold.set()
+        assert (await node.realise(generation)).generation == 1
+        assert (await patient).generation == 1
+        assert node.realiser.under_way() == ()
     assert set(registry.blob_requests(BIG, WORLD).values()) == {1}
+
+
+async def test_what_came_before_for_another_environment_is_no_speed(registry: SmallRegistry, tmp_path: Path) -> None:
+    registry.push("acme/web", 1, BIG)
+    registry.push("acme/api", 1, BIG, WORLD)
+    clock, hold = Clock(), asyncio.Event()
+    registry.fail(BIG, Fault(cut=50_000, hold=hold))
+    async with running_node(tmp_path, registry.url, clock=clock) as node:
+        first = asyncio.create_task(node.realise("acme/web"))
+        await clock.until_fetched(node, "acme/web", 50_000)
+        clock.now += 5
+        second = asyncio.create_task(node.realise("acme/api"))
+        await clock.until_fetched(node, "acme/api", 50_000 + sizes(WORLD))
+        clock.now += 2
+        progress = await clock.until_fetched(node, "acme/api", 0)
+        assert (progress.done, progress.total) == (50_000 + sizes(WORLD), sizes(BIG, WORLD))
+        assert (progress.paths, progress.rate) == (2, sizes(WORLD) / 2)
+        hold.set()
+        await asyncio.gather(first, second)
+
+
+async def test_a_registry_that_is_still_collecting(registry: SmallRegistry, node: Node) -> None:
+    generation = registry.push("acme/web", 1, BIG)
+    manifest = Digest.of(generation.platform_manifest)
+    registry.fail(f"/referrers/{manifest}", Fault(hold=asyncio.Event()))
+    with pytest.raises(StillFetching, match="acme/web: still fetching: the registry is collecting its closure"):
+        await node.realise("acme/web", deadline_s=1)
 
 
 async def test_a_registry_that_says_nothing_in_time(registry: SmallRegistry, node: Node) -> None:
