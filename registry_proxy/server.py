@@ -22,7 +22,7 @@ from registry_proxy.log import Log
 from registry_proxy.malformed import MalformedRequests
 from registry_proxy.metrics import Metrics
 from registry_proxy.settings import Settings
-from registry_proxy.tls import TlsFiles
+from registry_proxy.tls import TlsEvents, TlsFiles
 from registry_proxy.wiring import floxhub_urls, open_registry
 
 _BACKLOG = 2048
@@ -43,6 +43,11 @@ async def serve(settings: Settings, log: Log, stopping: asyncio.Event) -> None:
         url = _url_of(listening, "http" if tls is None else "https")
         urls = floxhub_urls(settings, url)
         metrics, access_log = Metrics(), AccessLog(log) if settings.access_log else None
+        metrics.watch(
+            "floxbridge_tls_certificate_expiry_timestamp_seconds",
+            "When the certificate that is shown expires; 0 without TLS.",
+            lambda: 0.0 if tls is None else tls.expires_at,
+        )
         async with open_registry(settings, urls, log, metrics) as registry:
             app = Observed(build_app(registry.parts, metrics, stopping), metrics.requests, access_log)
             malformed = MalformedRequests(
@@ -120,13 +125,12 @@ def _tls(settings: Settings, log: Log) -> TlsFiles | None:
             "run `floxbridge hub serve` beside it and give --floxhub-git-url"
         )
 
-    def told(problem: str | None) -> None:
-        if problem is None:
-            log.event("tls_reloaded")
-        else:
-            log.event("tls_unusable", message=problem)
-
-    return TlsFiles(settings.tls_cert_file, settings.tls_key_file, told=told)
+    events = TlsEvents(
+        reloaded=lambda: log.event("tls_reloaded"),
+        unusable=lambda sentence: log.event("tls_unusable", message=sentence),
+        expiring=lambda sentence: log.event("tls_expiring", message=sentence),
+    )
+    return TlsFiles(settings.tls_cert_file, settings.tls_key_file, events)
 
 
 @contextlib.asynccontextmanager

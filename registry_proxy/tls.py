@@ -1,34 +1,76 @@
 """TLS from files that may be replaced at any time, as a secret's controller does.
 
-Belongs here: reading the files, and what connections get that come after a change. Those that are there keep what they
-have. Files that do not go together change nothing: a certificate may be there a moment before its key.
+Belongs here: reading the files, what connections get that come after a change, and saying in time that a certificate
+ends. Connections that are there keep what they have. Files that do not go together change nothing: a certificate may be
+there a moment before its key.
 """
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import anyio.to_thread
+from cryptography import x509
 
 from flox_formats.settings import SettingsInvalid
+from registry_proxy.reminder import Reminder
 
 _LOOK_AGAIN_S = 1.0
+_WARN_AHEAD = timedelta(days=7)
+_WARN_SHARE = 5
+"""What lives for less than five weeks is due in the last fifth of its time: controllers renew in the last third."""
 
 Version = tuple[tuple[int, int, int], ...]
 """What changes when a file does."""
 
 
-class TlsFiles:
-    """`context` is for the listening socket, and stays the same. `told` gets None for a change that was taken up, else
-    a sentence why it was not."""
+@dataclass(frozen=True, slots=True)
+class TlsEvents:
+    """Whom to tell. `unusable` and `expiring` get a sentence: once for each bad change; daily when the end is near."""
 
-    def __init__(self, certificate: Path, key: Path, *, told: Callable[[str | None], None]) -> None:
-        """`certificate` is a PEM chain, leaf first. Blocks. Raises SettingsInvalid."""
-        self._certificate, self._key, self._told = certificate, key, told
+    reloaded: Callable[[], None]
+    unusable: Callable[[str], None]
+    expiring: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """Of a certificate, in Unix seconds: from when on its end is worth a warning, and its end."""
+
+    due_at: float
+    ends_at: float
+
+    @classmethod
+    def read(cls, certificate: Path) -> "Validity | None":
+        """Of the first one in a PEM file, which is the one that is shown; None where only OpenSSL can read it."""
+        try:
+            leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
+        except ValueError:
+            return None
+        begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        return cls((end - min(_WARN_AHEAD, (end - begin) / _WARN_SHARE)).timestamp(), end.timestamp())
+
+
+class TlsFiles:
+    """`context` is for the listening socket, and stays the same."""
+
+    def __init__(
+        self, certificate: Path, key: Path, events: TlsEvents, *, calendar: Callable[[], float] = time.time
+    ) -> None:
+        """`certificate` is a PEM chain, leaf first. `calendar`: what time of the world it is, in seconds.
+
+        Blocks. Raises SettingsInvalid.
+        """
+        self._certificate, self._key, self._events = certificate, key, events
+        what = f"the certificate in {certificate}"
+        self._reminder = Reminder(what, "put a new one there, with its key", events.expiring, calendar=calendar)
         try:
             self._version = self._look()
-            self._current = self._load()
+            self._current, self._validity = self._load(), Validity.read(certificate)
         except (OSError, ssl.SSLError) as error:
             raise SettingsInvalid(f"TLS: {self._sentence(error)}") from error
         self._complained_of: Version | None = None
@@ -37,9 +79,15 @@ class TlsFiles:
         # which takes a certificate before it finds out that the key is another's, it cannot leave half a change.
         self.context.sni_callback = self._choose
 
+    @property
+    def expires_at(self) -> float:
+        """Unix seconds; 0 where the certificate does not say so in a way that can be read."""
+        return self._validity.ends_at if self._validity is not None else 0.0
+
     async def follow(self) -> None:
-        """Takes up changes, until cancelled."""
+        """Takes up changes and warns ahead, until cancelled."""
         while True:
+            self.warn_ahead()
             await asyncio.sleep(_LOOK_AGAIN_S)
             await anyio.to_thread.run_sync(self.look_again)
 
@@ -49,13 +97,19 @@ class TlsFiles:
         try:
             version = self._look()
             if version != self._version:
-                self._current, self._version = self._load(), version
+                self._current, self._validity, self._version = self._load(), Validity.read(self._certificate), version
                 self._complained_of = None
-                self._told(None)
+                self._reminder.renewed()
+                self._events.reloaded()
         except (OSError, ssl.SSLError) as error:
             if version != self._complained_of:
                 self._complained_of = version
-                self._told(f"{self._sentence(error)}; what was read before goes on being used")
+                self._events.unusable(f"{self._sentence(error)}; what was read before goes on being used")
+
+    def warn_ahead(self) -> None:
+        """Says that the certificate ends, when it is time to."""
+        if self._validity is not None:
+            self._reminder.look(self._validity.due_at, self._validity.ends_at)
 
     def _look(self) -> Version:
         found = (path.stat() for path in (self._certificate, self._key))

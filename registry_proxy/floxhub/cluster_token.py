@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio.to_thread
@@ -20,10 +19,10 @@ from registry_proxy.floxhub.credential import (
     TokenMalformed,
     expires_at,
 )
+from registry_proxy.reminder import Reminder
 
 _LOOK_AGAIN_S = 1.0
 _WARN_AHEAD_S = 7 * 24 * 3600
-_WARN_AGAIN_S = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +45,10 @@ class ClusterToken:
         calendar: Callable[[], float] = time.time,
     ) -> None:
         """`clock` tells when to look again, `calendar` what time of the world it is; both in seconds."""
-        self._path, self._events, self._clock, self._calendar = path, events, clock, calendar
+        self._path, self._events, self._clock = path, events, clock
         self._credential, self._looked_at, self._seen = ANONYMOUS, float("-inf"), (0, 0, 0)
-        self._warned_at = float("-inf")
+        remedy = "put a new one into the file"
+        self._reminder = Reminder(f"FloxHub token in {path}", remedy, events.expiring, calendar=calendar)
 
     @property
     def expires_at(self) -> float:
@@ -67,7 +67,8 @@ class ClusterToken:
         if self._path is not None and now - self._looked_at >= _LOOK_AGAIN_S:
             self._looked_at = now
             await anyio.to_thread.run_sync(self._look, self._path)
-            self._warn_ahead(self._path)
+            if self.expires_at:
+                self._reminder.look(self.expires_at - _WARN_AHEAD_S, self.expires_at)
         return self._credential
 
     def _look(self, path: Path) -> None:
@@ -76,20 +77,13 @@ class ClusterToken:
             seen = (found.st_mtime_ns, found.st_size, found.st_ino)
             if seen != self._seen:
                 self._credential = _read(path)
-                self._seen, self._warned_at = seen, float("-inf")
+                self._seen = seen
+                self._reminder.renewed()
         except (OSError, TokenMalformed) as error:
             if self._credential is not ANONYMOUS or self._seen == (0, 0, 0):
                 reason = error.strerror if isinstance(error, OSError) else error
                 self._events.unusable(f"FloxHub token in {path} cannot be used: {reason}")
             self._credential, self._seen = ANONYMOUS, (-1, -1, -1)
-
-    def _warn_ahead(self, path: Path) -> None:
-        now, expiry = self._calendar(), self.expires_at
-        if expiry and expiry - now < _WARN_AHEAD_S and now - self._warned_at >= _WARN_AGAIN_S:
-            self._warned_at = now
-            verb = "expires" if expiry > now else "expired"
-            when = datetime.fromtimestamp(expiry, UTC).strftime("%Y-%m-%d %H:%M UTC")
-            self._events.expiring(f"FloxHub token in {path} {verb} at {when}: put a new one into the file")
 
 
 def _read(path: Path) -> Credential:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import httpx2
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,13 +20,15 @@ from cryptography.x509.oid import NameOID
 from flox_formats.settings import SettingsInvalid
 from registry_proxy.log import Log
 from registry_proxy.server import serve
-from registry_proxy.tls import TlsFiles
+from registry_proxy.tls import TlsEvents, TlsFiles
 from tests.integration.registry_rig import World, running_registry
-from tests.integration.test_observability import registry_process
+from tests.integration.test_observability import Scraped, registry_process
 from tests.integration.wire import DEADLINE_S, Wire
 
 EMPTY = "/v2/flox/empty/manifests/live"
 AWAY = "http://127.0.0.1:9"
+BEGIN = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+DAY_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,14 @@ class Pair:
     key: bytes
 
     @classmethod
-    def make(cls, password: bytes | None = None) -> Self:
+    def make(cls, password: bytes | None = None, *, begin: datetime.datetime = BEGIN, days: float = 36500) -> Self:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
-        begin = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
         addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
         certificate = (
             x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
             .not_valid_before(begin)
-            .not_valid_after(begin + datetime.timedelta(days=36500))
+            .not_valid_after(begin + datetime.timedelta(days=days))
             .add_extension(addresses, critical=False)
             .sign(key, hashes.SHA256())
         )
@@ -129,20 +131,95 @@ def swap_key(folder: Path) -> None:
     ],
 )
 def test_new_files_that_are_no_good_change_nothing(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
-    old, new, told = Pair.make(), Pair.make(), list[str | None]()
+    old, new = Pair.make(), Pair.make(days=100)
     old.write(tmp_path)
-    tls = TlsFiles(tmp_path / "tls.crt", tmp_path / "tls.key", told=told.append)
+    server = Server(tmp_path)
+    until = server.tls.expires_at
     spoil(tmp_path)
-    tls.look_again()
-    tls.look_again()
-    (problem,) = told
-    assert problem is not None
+    server.tls.look_again()
+    server.tls.look_again()
+    (problem,) = server.unusable
     assert f"{tmp_path / 'tls.crt'} and {tmp_path / 'tls.key'} cannot be used" in problem
-    assert given_to_a_newcomer(tls) == old.der
+    assert (given_to_a_newcomer(server.tls), server.tls.expires_at, server.reloaded) == (old.der, until, 0)
     new.write(tmp_path)
-    tls.look_again()
-    assert told[1:] == [None]
-    assert given_to_a_newcomer(tls) == new.der
+    server.tls.look_again()
+    assert (len(server.unusable), server.reloaded) == (1, 1)
+    assert (given_to_a_newcomer(server.tls), server.tls.expires_at) == (new.der, BEGIN.timestamp() + 100 * DAY_S)
+
+
+class Server:
+    """The files of a folder as a server follows them, at a time of the world that a test says, and what it was told."""
+
+    def __init__(self, folder: Path, now: float = BEGIN.timestamp()) -> None:
+        self.now, self.reloaded, self.unusable, self.expiring = now, 0, list[str](), list[str]()
+        events = TlsEvents(self._reloaded, self.unusable.append, self.expiring.append)
+        self.tls = TlsFiles(folder / "tls.crt", folder / "tls.key", events, calendar=lambda: self.now)
+
+    def _reloaded(self) -> None:
+        self.reloaded += 1
+
+    def warned(self, *, days: float) -> list[str]:
+        """What is said so many days after the certificates began."""
+        self.now = BEGIN.timestamp() + days * DAY_S
+        self.expiring.clear()
+        self.tls.warn_ahead()
+        return [*self.expiring]
+
+
+def test_the_end_is_told_a_week_ahead_daily_and_again_of_a_new_certificate(tmp_path: Path) -> None:
+    Pair.make(days=90).write(tmp_path)
+    server = Server(tmp_path)
+    assert server.tls.expires_at == BEGIN.timestamp() + 90 * DAY_S
+    assert server.warned(days=82.9) == []
+    (said,) = server.warned(days=83.1)
+    assert said.startswith(f"the certificate in {tmp_path / 'tls.crt'} expires at 2020-03-31 00:00 UTC: put a new one")
+    assert server.warned(days=83.2) == []
+    assert len(server.warned(days=84.2)) == 1
+    (expired,) = server.warned(days=91)
+    assert "expired at 2020-03-31 00:00 UTC" in expired
+    Pair.make(days=92).write(tmp_path)
+    server.tls.look_again()
+    (said,) = server.warned(days=91.01)
+    assert "expires at 2020-04-02 00:00 UTC" in said
+    Pair.make(days=365).write(tmp_path)
+    server.tls.look_again()
+    assert (server.warned(days=92), server.tls.expires_at) == ([], BEGIN.timestamp() + 365 * DAY_S)
+
+
+def test_a_certificate_of_a_day_is_due_in_its_last_fifth(tmp_path: Path) -> None:
+    Pair.make(days=1).write(tmp_path)
+    server = Server(tmp_path)
+    assert server.warned(days=0.79) == []
+    assert len(server.warned(days=0.81)) == 1
+
+
+def test_of_a_chain_the_certificate_that_is_shown_counts(tmp_path: Path) -> None:
+    leaf, issuer = Pair.make(days=90), Pair.make(days=10)
+    leaf.write(tmp_path)
+    with (tmp_path / "tls.crt").open("ab") as chain:
+        chain.write(issuer.certificate)
+    server = Server(tmp_path)
+    assert (given_to_a_newcomer(server.tls), server.tls.expires_at) == (leaf.der, BEGIN.timestamp() + 90 * DAY_S)
+
+
+def test_the_end_is_in_the_metrics_and_in_the_log_and_new_files_change_both(world: World, tmp_path: Path) -> None:
+    today = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    old, new = Pair.make(begin=today - datetime.timedelta(days=60), days=63), Pair.make()
+    name = "floxbridge_tls_certificate_expiry_timestamp_seconds"
+    old.write(tmp_path)
+    with registry_process(world, *files(tmp_path)) as (client, program):
+        warning = program.wait_for("tls_expiring", deadline_s=DEADLINE_S)
+        assert str(tmp_path / "tls.crt") in str(warning["message"])
+        assert scraped(client.base_url, old)(name) == (today + datetime.timedelta(days=3)).timestamp()
+        new.write(tmp_path)
+        program.wait_for("tls_reloaded", deadline_s=DEADLINE_S)
+        assert scraped(client.base_url, new)(name) == (BEGIN + datetime.timedelta(days=36500)).timestamp()
+    assert len(list(program.events("tls_expiring"))) == 1
+
+
+def scraped(url: object, pair: Pair) -> Scraped:
+    with httpx2.Client(base_url=str(url), verify=pair.trusting()) as trusting:
+        return Scraped(trusting)
 
 
 def given_to_a_newcomer(tls: TlsFiles) -> bytes:
