@@ -3,6 +3,8 @@
 import asyncio
 import datetime
 import ipaddress
+import json
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -100,6 +102,24 @@ def test_serves_over_tls(world: World, tmp_path: Path) -> None:
                 wire.get(EMPTY)
                 assert wire.answer().status == 200
         assert str(url).startswith("https://")
+
+
+def test_what_is_no_tls_leaves_no_line(world: World, tmp_path: Path) -> None:
+    pair = Pair.make()
+    pair.write(tmp_path)
+    with registry_process(world, *files(tmp_path)) as (client, program):
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\xff\xff", b""):
+            with Wire(client.base_url) as wire:
+                wire.send(garbage)
+                wire.socket.shutdown(socket.SHUT_WR)
+                wire.rest()
+        with pytest.raises(ssl.SSLError):
+            Wire(client.base_url, tls=Pair.make().trusting())
+        with Wire(client.base_url, tls=pair.trusting()) as wire:
+            wire.get(EMPTY)
+            assert wire.answer().status == 200
+    events = [json.loads(line)["event"] for line in program.log.read_text().splitlines()]
+    assert events == ["listening", "request", "draining", "stopped"]
 
 
 def test_new_files_are_for_new_connections(world: World, tmp_path: Path) -> None:
