@@ -51,8 +51,11 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         return 0
     settings = Settings(**{one.name: one.value for one in given})
     # Late: the compiler's call above, and a mistake in the settings, need little of the house.
-    from shim_hooks.commands import realise, run_agent
+    from shim_hooks.commands import run_agent
+    from shim_hooks.progress_line import Way
+    from shim_hooks.realise_command import realise
     from shim_hooks.store_commands import collect, show_status, verify_store
+    from shim_hooks.token_file import read_token
 
     match arguments.command:
         case "doctor":
@@ -63,13 +66,22 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         case "agent":
             return run_agent(settings, take_over=arguments.take_over)
         case "realise":
-            ref = EnvironmentRef.parse(arguments.ref)
-            return realise(settings, ref, deadline_s=arguments.deadline_s, as_json=arguments.json)
+            return realise(
+                settings,
+                EnvironmentRef.parse(arguments.ref),
+                read_token(arguments.token_file),
+                deadline_s=arguments.deadline_s,
+                progress=Way.of(sys.stderr, os.environ.get("TERM", "dumb"), as_json=arguments.json),
+                as_json=arguments.json,
+            )
         case "gc":
             wanted = arguments.max_bytes
             return collect(settings, max_bytes=wanted, dry_run=arguments.dry_run, as_json=arguments.json)
         case "verify":
-            return verify_store(settings, repair=arguments.repair, as_json=arguments.json)
+            if arguments.token_file is not None and not arguments.repair:
+                parser.error("--token-file is for what --repair fetches")
+            token = read_token(arguments.token_file)
+            return verify_store(settings, token, repair=arguments.repair, as_json=arguments.json)
         case _:
             return show_status(settings, as_json=arguments.json)
 
@@ -143,8 +155,18 @@ def _add_realise(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--deadline-s", type=seconds, default=3600.0, metavar="SECONDS", help="how long it may take (default: 3600)"
     )
+    _add_token_file(parser)
     add_settings(
         parser, Settings, ["registry_url", "state_dir", "trusted_key", "connect_timeout_s", "lookup_timeout_s"]
+    )
+
+
+def _add_token_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="file with a FloxHub token, for a private environment; - is standard input",
     )
 
 
@@ -166,6 +188,7 @@ def _add_store_care(commands: "argparse._SubParsersAction[argparse.ArgumentParse
         description="Hashes every store path anew. Exit code 1 if something is broken and stays so.",
     )
     verifying.add_argument("--repair", action="store_true", help="fetch what is broken anew")
+    _add_token_file(verifying)
     verifying.add_argument("--json", action="store_true", help="print JSON")
     add_settings(verifying, Settings, ["registry_url", "state_dir", "connect_timeout_s", "lookup_timeout_s"])
 

@@ -1,13 +1,11 @@
-"""What the commands of `floxbridge-node` do: the wiring of the agent and of what can be done by hand.
+"""The wiring of the agent, and of what a command by hand has in common with it.
 
-Belongs here: which part gets which setting, and what is printed. Does not: flags and exit codes (`cli.py`).
+Belongs here: which part gets which setting. Does not: flags and exit codes (`cli.py`).
 """
 
 import asyncio
 import contextlib
 import importlib.util
-import io
-import json
 import platform
 import shutil
 import signal
@@ -15,13 +13,11 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
-from flox_formats.environment import EnvironmentRef
 from flox_formats.signature import PublicKey, TrustedKeys
 from flox_formats.system import System
 from shim_hooks.agent import Agent
 from shim_hooks.agent_socket import AgentServer, listening
-from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realise import Realised, Realiser, Wanted
+from shim_hooks.environment.realise import Realiser
 from shim_hooks.errors import NotSupported
 from shim_hooks.log import Log
 from shim_hooks.measured import MeasuredAnswers, MeasuredRealiser, MeasuredRegistry
@@ -54,7 +50,7 @@ async def _run_agent(settings: Settings, log: Log, *, take_over: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     leases, metrics = Leases(settings.state_dir / "leases"), Metrics()
-    async with _node(settings, log, metrics) as node:
+    async with open_node(settings, log, metrics) as node:
         care = StoreCare(Collector(node.store, leases), store_bound(settings), log, collected=metrics.collected)
         node.landed = care.wake
         mutable = MutableStores(settings.state_dir / "mutable")
@@ -110,41 +106,7 @@ def _log_bug(log: Log, context: Mapping[str, Any]) -> None:
     log.event("bug", message=context["message"], traceback="".join(trace))
 
 
-def realise(settings: Settings, ref: EnvironmentRef, *, deadline_s: float, as_json: bool) -> int:
-    """Without a lease: what is put there by hand stays until the garbage collection wants it."""
-    realised = asyncio.run(_realise(settings, ref, deadline_s))
-    on_node = realised.store_dir / realised.env_path.base_name
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "environment": str(realised.environment),
-                    "generation": realised.generation,
-                    "lockfile": str(realised.lockfile.digest),
-                    "store_path": str(realised.env_path),
-                    "path": str(on_node),
-                    "fetched_bytes": realised.fetched_bytes,
-                    "paths": len(realised.paths),
-                }
-            )
-        )
-        return 0
-    print(f"{realised.environment}:{realised.generation} is in the node's store, {len(realised.paths)} paths")
-    print(f"  in a container  {realised.env_path}")
-    print(f"  on this node    {on_node}")
-    print(
-        f"  fetched         {realised.fetched_bytes} bytes" if realised.fetched_bytes else "  fetched         nothing"
-    )
-    return 0
-
-
-async def _realise(settings: Settings, ref: EnvironmentRef, deadline_s: float) -> Realised:
-    wanted = Wanted(ref.environment, ref.generation, None, Mode.RUN)
-    async with _node(settings, Log(io.StringIO())) as node:  # what it has to say, its error says too
-        return await node.realiser.realise(wanted, deadline_s=deadline_s)
-
-
-class _Node:
+class Node:
     """What the agent and a command by hand have in common. `landed` hears that something was brought."""
 
     def __init__(
@@ -168,14 +130,14 @@ class _Node:
 
 
 @contextlib.asynccontextmanager
-async def _node(settings: Settings, log: Log, metrics: Metrics | None = None) -> AsyncIterator[_Node]:
+async def open_node(settings: Settings, log: Log, metrics: Metrics | None = None) -> AsyncIterator[Node]:
     registry = RegistryClient(
         settings.registry_url,
         connect_timeout_s=settings.connect_timeout_s,
         lookup_timeout_s=settings.lookup_timeout_s,
     )
     store = await asyncio.to_thread(NodeStore, settings.state_dir)
-    node = _Node(registry, store, settings, log, metrics)
+    node = Node(registry, store, settings, log, metrics)
     try:
         yield node
     finally:

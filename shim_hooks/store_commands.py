@@ -13,6 +13,7 @@ from pathlib import Path
 from shim_hooks.agent_socket import is_served
 from shim_hooks.environment.repair import Mended, Repair
 from shim_hooks.errors import StoreFailed
+from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.registry_client import RegistryClient
 from shim_hooks.settings import Settings
 from shim_hooks.sizes import shown_bytes, shown_time
@@ -48,12 +49,12 @@ def collect(settings: Settings, *, max_bytes: int | None, dry_run: bool, as_json
     return 0
 
 
-def verify_store(settings: Settings, *, repair: bool, as_json: bool) -> int:
+def verify_store(settings: Settings, token: FloxHubToken | None, *, repair: bool, as_json: bool) -> int:
     """1 if something is broken and stays so."""
     store = NodeStore(_existing(settings))
     try:
         found = verify(store, compared=_progress if sys.stderr.isatty() else lambda done, total: None)
-        outcomes = asyncio.run(_repair(settings, store, found)) if repair else {}
+        outcomes = asyncio.run(_repair(settings, token, store, found)) if repair else {}
     finally:
         store.close()
     left = [each for each in found.broken if outcomes.get(_name(each), {}).get("outcome") in (None, Mended.LEFT)]
@@ -75,13 +76,15 @@ def verify_store(settings: Settings, *, repair: bool, as_json: bool) -> int:
     return int(bool(left))
 
 
-async def _repair(settings: Settings, store: NodeStore, found: Verified) -> dict[str, dict[str, str]]:
+async def _repair(
+    settings: Settings, token: FloxHubToken | None, store: NodeStore, found: Verified
+) -> dict[str, dict[str, str]]:
     registry = RegistryClient(
         settings.registry_url,
         connect_timeout_s=settings.connect_timeout_s,
         lookup_timeout_s=settings.lookup_timeout_s,
     )
-    mending = Repair(registry, store, Leases(settings.state_dir / "leases"))
+    mending = Repair(registry.with_token(token), store, Leases(settings.state_dir / "leases"))
     outcomes: dict[str, dict[str, str]] = {}
     try:
         for broken in found.broken:

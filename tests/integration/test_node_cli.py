@@ -22,10 +22,11 @@ NOBODY = "http://127.0.0.1:1"
 """Where nothing listens."""
 
 
-def node(*arguments: str, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+def node(*arguments: str, env: dict[str, str] | None = None, stdin: str = "") -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "shim_hooks.cli", *arguments],
         env={**_environment(), **(env or {})},
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=120,
