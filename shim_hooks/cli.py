@@ -9,16 +9,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from flox_formats.completion import SHELLS, completion_script
 from flox_formats.environment import EnvironmentRef
 from flox_formats.errors import FormatError
 from flox_formats.settings import Given, SettingsInvalid, count, effective, seconds
-from flox_formats.settings_command import add_settings, as_json, as_text, complete_places
+from flox_formats.settings_command import add_settings, as_json, as_text
 from shim_hooks.doctor.arguments import add_doctor_arguments
 from shim_hooks.errors import NodeError
 from shim_hooks.launcher.build import build_launcher
 from shim_hooks.settings import PREFIX, Settings
-
-_SHELLS = ("bash", "zsh", "fish")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,8 +41,7 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     if arguments.command == "completion":
         import shtab  # late: an agent does without it
 
-        complete_places(parser, shtab.FILE, shtab.DIRECTORY)
-        print(shtab.complete(parser, arguments.shell))
+        print(completion_script(parser, arguments.shell, shtab.complete))
         return 0
     given = _given(arguments)
     if arguments.command == "config":
@@ -54,8 +52,9 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from shim_hooks.commands import run_agent
     from shim_hooks.progress_line import Way
     from shim_hooks.realise_command import realise
-    from shim_hooks.store_commands import collect, show_status, verify_store
+    from shim_hooks.store_commands import collect, show_status
     from shim_hooks.token_file import read_token
+    from shim_hooks.verify_command import verify_store
 
     match arguments.command:
         case "doctor":
@@ -133,7 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="a script that makes a shell complete these commands",
         description="Prints a completion script; in bash: source <(floxbridge-node completion bash)",
     )
-    completion.add_argument("shell", choices=_SHELLS)
+    completion.add_argument("shell", choices=SHELLS)
     building = commands.add_parser(
         "build-launcher",
         help="compile the launcher that stands in runc's seat",
@@ -184,10 +183,11 @@ def _add_store_care(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     add_settings(collecting, Settings, ["state_dir", "store_max_bytes", "store_min_free_percent"])
     verifying = commands.add_parser(
         "verify",
-        help="compare every store path with its promised hash",
-        description="Hashes every store path anew. Exit code 1 if something is broken and stays so.",
+        help="compare what is in the store with what was promised",
+        description="Hashes every store path anew and plans every linked environment anew. "
+        "Exit code 1 if something is broken and stays so.",
     )
-    verifying.add_argument("--repair", action="store_true", help="fetch what is broken anew")
+    verifying.add_argument("--repair", action="store_true", help="fetch, and link, what is broken anew")
     _add_token_file(verifying)
     verifying.add_argument("--json", action="store_true", help="print JSON")
     add_settings(verifying, Settings, ["registry_url", "state_dir", "connect_timeout_s", "lookup_timeout_s"])

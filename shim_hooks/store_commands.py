@@ -1,20 +1,15 @@
-"""What `floxbridge-node status`, `gc` and `verify` do and print.
+"""What `floxbridge-node status` and `gc` do and print.
 
 Belongs here: the store by hand, beside an agent or without one. Does not: flags and exit codes (`cli.py`).
 """
 
-import asyncio
 import dataclasses
 import json
 import shutil
-import sys
 from pathlib import Path
 
 from shim_hooks.agent_socket import is_served
-from shim_hooks.environment.repair import Mended, Repair
 from shim_hooks.errors import StoreFailed
-from shim_hooks.floxhub_token import FloxHubToken
-from shim_hooks.registry_client import RegistryClient
 from shim_hooks.settings import Settings
 from shim_hooks.sizes import shown_bytes, shown_time
 from shim_hooks.store.closures import ClosureRecords
@@ -22,7 +17,6 @@ from shim_hooks.store.collector import Bound, Collector
 from shim_hooks.store.inventory import InventoryReader
 from shim_hooks.store.leases import LeaseInvalid, Leases
 from shim_hooks.store.node_store import NodeStore
-from shim_hooks.store.verify import Broken, Verified, verify
 
 
 def store_bound(settings: Settings) -> Bound:
@@ -32,7 +26,7 @@ def store_bound(settings: Settings) -> Bound:
 def collect(settings: Settings, *, max_bytes: int | None, dry_run: bool, as_json: bool) -> int:
     """Down to `max_bytes`, or to what the settings allow. Works while the agent does, too."""
     bound = store_bound(settings) if max_bytes is None else Bound(max_bytes, 0)
-    store = NodeStore(_existing(settings))
+    store = NodeStore(existing_store(settings))
     try:
         collector = Collector(store, Leases(settings.state_dir / "leases"))
         done = collector.plan(bound) if dry_run else collector.collect(bound)
@@ -49,64 +43,7 @@ def collect(settings: Settings, *, max_bytes: int | None, dry_run: bool, as_json
     return 0
 
 
-def verify_store(settings: Settings, token: FloxHubToken | None, *, repair: bool, as_json: bool) -> int:
-    """1 if something is broken and stays so."""
-    store = NodeStore(_existing(settings))
-    try:
-        found = verify(store, compared=_progress if sys.stderr.isatty() else lambda done, total: None)
-        outcomes = asyncio.run(_repair(settings, token, store, found)) if repair else {}
-    finally:
-        store.close()
-    left = [each for each in found.broken if outcomes.get(_name(each), {}).get("outcome") in (None, Mended.LEFT)]
-    if as_json:
-        broken = [
-            {"path": _name(each), "why": each.why, "closures": [str(key) for key in each.closures]}
-            | outcomes.get(_name(each), {})
-            for each in found.broken
-        ]
-        print(json.dumps({"paths": found.paths, "bytes": found.size, "broken": broken}))
-        return int(bool(left))
-    for each in found.broken:
-        print(f"{_name(each)} {each.why}")
-        for word in outcomes.get(_name(each), {}).values():
-            print(f"  {word}")
-    print(f"{found.paths} store paths, {shown_bytes(found.size)}: {len(found.broken)} broken")
-    if left and not repair:
-        print("floxbridge-node verify --repair fetches them anew")
-    return int(bool(left))
-
-
-async def _repair(
-    settings: Settings, token: FloxHubToken | None, store: NodeStore, found: Verified
-) -> dict[str, dict[str, str]]:
-    registry = RegistryClient(
-        settings.registry_url,
-        connect_timeout_s=settings.connect_timeout_s,
-        lookup_timeout_s=settings.lookup_timeout_s,
-    )
-    mending = Repair(registry.with_token(token), store, Leases(settings.state_dir / "leases"))
-    outcomes: dict[str, dict[str, str]] = {}
-    try:
-        for broken in found.broken:
-            outcome = await mending.mend(broken)
-            outcomes[_name(broken)] = {"outcome": outcome.mended.value}
-            if outcome.problem is not None:
-                outcomes[_name(broken)]["problem"] = outcome.problem
-    finally:
-        await registry.aclose()
-    return outcomes
-
-
-def _name(broken: Broken) -> str:
-    return str(broken.path.store_path)
-
-
-def _progress(done: int, total: int) -> None:
-    end = "\n" if done == total else ""
-    print(f"\r{shown_bytes(done)} of {shown_bytes(total)} compared \x1b[K", end=end, file=sys.stderr, flush=True)
-
-
-def _existing(settings: Settings) -> Path:
+def existing_store(settings: Settings) -> Path:
     if not (settings.state_dir / "store").is_dir():
         raise StoreFailed(f"{settings.state_dir} has no store. Give the agent's --state-dir")
     return settings.state_dir

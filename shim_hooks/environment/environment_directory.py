@@ -7,6 +7,7 @@ of its activation (`activation_files.py`).
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from flox_formats import nix_base32
@@ -21,14 +22,23 @@ from shim_hooks.environment.activation_files import FOLDER as ACTIVATION
 from shim_hooks.environment.activation_files import activation_files
 from shim_hooks.environment.link import Directory, LinkPlan, plan_links
 from shim_hooks.environment.mode import Mode
+from shim_hooks.errors import StoreFailed
 from shim_hooks.store.closures import ClosureRecord
 from shim_hooks.store.disk import disk_errors
+from shim_hooks.store.linked_environments import Linked
 from shim_hooks.store.node_store import NodeStore
 
 _FORMAT = 2
 """Part of the name: raise it when the same lockfile shall give other files."""
 
 _LOCKFILE, _REQUISITES = "manifest.lock", "requisites.txt"
+DIRECTORY = None
+Content = bytes | str | None
+"""What is in a file, where a symlink leads, or that there is a directory."""
+
+Files = Mapping[str, Content]
+"""By path below the environment, a directory before what is in it."""
+
 _OWN = {_LOCKFILE, _REQUISITES, ACTIVATION}
 _TIME_NS = (1_000_000_000, 1_000_000_000)  # as everything in a Nix store
 
@@ -59,53 +69,74 @@ def ensure_environment(
 
     Raises LinkConflict, ContentRejected, Refused for `[vars]` that cannot be variables, and StoreFailed.
     """
-    outputs = record.lockfile.selected_outputs(system)
-    env_path = environment_path(environment, record.lockfile.digest, system, mode, outputs)
+    env_path = environment_path(
+        environment, record.lockfile.digest, system, mode, record.lockfile.selected_outputs(system)
+    )
+    linked = Linked(environment, record.key, mode)
     if store.has(env_path):
+        if not store.linked.has(env_path):
+            with suppress(StoreFailed):  # that it cannot be compared later is no reason to start no container now
+                store.linked.keep(env_path, linked)
         return env_path, False
-    plan = plan_links(outputs, store.tree, mode)
-    closure = [path.store_path for path in record.document.paths]
-    scripts = activation_files(environment, record.lockfile)
+    store.linked.keep(env_path, linked)
+    files = environment_files(store, environment, record, mode, env_path)
     with store.staging() as place:
-        target = place / env_path.base_name
-        write_environment(target, plan, env_path=env_path, lockfile=record.lockfile, closure=closure, scripts=scripts)
-        store.publish(target, env_path)
+        write_environment(place / env_path.base_name, files, env_path)
+        store.publish(place / env_path.base_name, env_path)
     return env_path, True
 
 
-def write_environment(
-    target: Path,
+def environment_files(
+    store: NodeStore, environment: EnvironmentName, record: ClosureRecord, mode: Mode, env_path: StorePath
+) -> Files:
+    """What belongs into the environment `env_path`. The same each time, so that one can be compared with it."""
+    plan = plan_links(record.lockfile.selected_outputs(record.document.system), store.tree, mode)
+    return planned_files(
+        plan,
+        env_path=env_path,
+        lockfile=record.lockfile,
+        closure=[path.store_path for path in record.document.paths],
+        scripts=activation_files(environment, record.lockfile),
+    )
+
+
+def planned_files(
     plan: LinkPlan,
     *,
     env_path: StorePath,
     lockfile: Lockfile,
     closure: Iterable[StorePath],
     scripts: Mapping[str, bytes],
-) -> None:
-    """Makes the directory `target`, which will be `env_path`. Raises StoreFailed.
-
-    `manifest.lock`, `requisites.txt` and `activate.d` at the top are the environment's own, whatever the packages have
-    there. `scripts` are the files of the last one, by path below `target`.
+) -> Files:
+    """`manifest.lock`, `requisites.txt` and `activate.d` at the top are the environment's own, whatever the packages
+    have there. `scripts` are the files of the last one, by path below the environment.
     """
+    files: dict[str, Content] = {
+        entry.path: DIRECTORY if isinstance(entry, Directory) else entry.target
+        for entry in plan.entries
+        if entry.path.partition("/")[0] not in _OWN
+    }
+    folders = {str(parent) for path in scripts for parent in PurePosixPath(path).parents[:-1]}
     requisites = "".join(f"{path}\n" for path in sorted(map(str, {*closure, env_path})))
+    own = {_LOCKFILE: lockfile.data, _REQUISITES: requisites.encode(), **scripts}
+    return {**files, **dict.fromkeys(sorted(folders), DIRECTORY), **own}
+
+
+def write_environment(target: Path, files: Files, env_path: StorePath) -> None:
+    """Makes the directory `target`, which will be `env_path`. Raises StoreFailed."""
     with disk_errors(f"writing environment {env_path}", target.parent):
         target.mkdir()
         directories = [target]
-        for entry in plan.entries:
-            if entry.path.partition("/")[0] in _OWN:
-                continue
-            place = target / entry.path
-            if isinstance(entry, Directory):
+        for path, content in files.items():
+            place = target / path
+            if isinstance(content, bytes):
+                _write(place, content)
+            elif isinstance(content, str):
+                place.symlink_to(content)
+                os.utime(place, ns=_TIME_NS, follow_symlinks=False)
+            else:
                 place.mkdir()
                 directories.append(place)
-            else:
-                place.symlink_to(entry.target)
-                os.utime(place, ns=_TIME_NS, follow_symlinks=False)
-        for folder in sorted({parent for path in scripts for parent in PurePosixPath(path).parents[:-1]}):
-            (target / folder).mkdir()
-            directories.append(target / folder)
-        for path, data in {_LOCKFILE: lockfile.data, _REQUISITES: requisites.encode(), **scripts}.items():
-            _write(target / path, data)
         for directory in reversed(directories):
             directory.chmod(0o555)
             os.utime(directory, ns=_TIME_NS)

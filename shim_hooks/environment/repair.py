@@ -1,6 +1,7 @@
-"""Broken store paths, mended: fetched anew, checked, and put in the place of what is there.
+"""What is broken in the store, mended: paths fetched anew and checked, environments linked anew, and put in its place.
 
-Belongs here: from where, and what is done where nobody can say from where. Does not: finding them (`store/verify.py`).
+Belongs here: from where, and what is done where nobody can say from where. Does not: finding it (`store/verify.py`,
+`verify_links.py`).
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from typing import Protocol
 
 from flox_formats.closure import ClosurePath
 from flox_formats.digest import Digest
+from shim_hooks.environment.environment_directory import write_environment
+from shim_hooks.environment.verify_links import BrokenLinks, planned
 from shim_hooks.errors import NodeError, RegistryRefused
 from shim_hooks.registry_client import FetchedClosure
 from shim_hooks.registry_environment import RegistryEnvironment
@@ -32,13 +35,15 @@ class Registry(Protocol):
 
 class Mended(StrEnum):
     FETCHED = "fetched anew"
+    LINKED = "linked anew"
     REMOVED = "removed; what needs it fetches it anew"
-    LEFT = "left as it is, because a container uses it"
+    IN_USE = "left as it is, because a container uses it"
+    LEFT = "left as it is"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`problem` is why it could not be fetched."""
+    """`problem` is why it could not be made anew."""
 
     mended: Mended
     problem: str | None = None
@@ -66,6 +71,10 @@ class Repair:
             return Outcome(Mended.FETCHED)
         return Outcome(await in_thread(lambda: self._remove(broken)), problem)
 
+    async def mend_links(self, broken: BrokenLinks) -> Outcome:
+        """Raises StoreFailed. All that it links to is whole."""
+        return await in_thread(lambda: self._link(broken))
+
     async def _fetch(self, origin: RegistryEnvironment, broken: ClosurePath) -> None:
         if origin not in self._closures:
             self._closures[origin] = await self.registry.closure(origin)
@@ -79,12 +88,30 @@ class Repair:
             await in_thread(lambda: unpack(blob, path, tree))
             await in_thread(lambda: self.store.replace(tree, broken.store_path))
 
+    def _link(self, broken: BrokenLinks) -> Outcome:
+        try:
+            files = planned(self.store, broken.path, broken.linked, ())
+        except NodeError as problem:  # something was taken away meanwhile
+            return Outcome(Mended.LEFT, str(problem))
+        with self.store.staging() as place:
+            tree = place / broken.path.base_name
+            write_environment(tree, files, broken.path)
+            self.store.replace(tree, broken.path)
+        return Outcome(Mended.LINKED)
+
     def _remove(self, broken: Broken) -> Mended:
-        name = broken.path.store_path.base_name
+        """With the environments that link to it: complete again, they would be taken for whole ones."""
+        name, linked = broken.path.store_path.base_name, self.store.linked.read()
         with self.store.staging() as place, self.store.lock.exclusive():
-            if name in self.store.pinned() or name in self.leases.leased():
-                return Mended.LEFT
+            # In this order: who lets go of a pin has a lease by then.
+            pinned = self.store.pinned()
+            kept = pinned | self.leases.leased()
+            if name in kept:
+                return Mended.IN_USE
             for key in broken.closures:
                 self.store.closures.drop(key)
-            self.store.take_away(name, place)
+            environments = (path.base_name for path, its in linked.items() if its.closure in broken.closures)
+            for each in (name, *environments):
+                if each not in kept:
+                    self.store.take_away(each, place)
         return Mended.REMOVED

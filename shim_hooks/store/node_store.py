@@ -15,6 +15,7 @@ from shim_hooks.store.closures import ClosureRecords
 from shim_hooks.store.disk import disk_errors, sweep_temporary
 from shim_hooks.store.group_sync import GroupSync, sync_file_system
 from shim_hooks.store.known_generations import KnownGenerations
+from shim_hooks.store.linked_environments import LinkedEnvironments
 from shim_hooks.store.pins import Pin, pinned
 from shim_hooks.store.staging import Staging
 from shim_hooks.store.store_lock import StoreLock
@@ -38,9 +39,11 @@ class NodeStore:
             self.store_dir.chmod(0o755)  # every user of every container looks into it, whatever our umask
             (root / "closures").mkdir(exist_ok=True)
             (root / "closures" / "known").mkdir(exist_ok=True)
+            (root / "closures" / "linked").mkdir(exist_ok=True)
         self.tree = StoreTree(self.store_dir)
         self.closures = ClosureRecords(root / "closures")
         self.known_generations = KnownGenerations(root / "closures" / "known")
+        self.linked = LinkedEnvironments(root / "closures" / "linked")
         self.lock = StoreLock(root)
         self._staging = Staging(root / "staging")
         self._sync = GroupSync(lambda: sync_file_system(self.store_dir))
@@ -94,9 +97,9 @@ class NodeStore:
         """Removes what the dead left in staging, and temporary files older than `temporary_before`."""
         with disk_errors("sweeping the node store", self.root):
             self._staging.sweep()
-            for folder in (self.root / "closures", self.root / "closures" / "known", self.root / "leases"):
-                if folder.is_dir():
-                    sweep_temporary(folder, before=temporary_before)
+            for folder in ("closures", "closures/known", "closures/linked", "leases"):
+                if (self.root / folder).is_dir():
+                    sweep_temporary(self.root / folder, before=temporary_before)
 
     def pin(self) -> Pin:
         """For what must not be taken away although no container has a lease on it yet. Release it."""

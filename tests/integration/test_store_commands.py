@@ -2,11 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from flox_formats.nar import dump
+from shim_hooks.environment.mode import Mode
+from shim_hooks.environment.realise import Wanted
+from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.store.leases import Leases
 from tests.integration.node_rig import Node, running_node
 from tests.integration.small_registry import Fault, Package, SmallRegistry, program
@@ -78,7 +83,7 @@ async def test_verify_finds_nothing(there: Node) -> None:
     code, said = await run(there, "verify")
     assert code == 0
     assert said.startswith("2 store paths, ")
-    assert said.endswith(": 0 broken\n")
+    assert said.endswith(", and 1 linked environments: 0 broken\n")
 
 
 async def test_verify_finds_and_repairs(there: Node, registry: SmallRegistry, tmp_path: Path) -> None:
@@ -88,7 +93,8 @@ async def test_verify_finds_and_repairs(there: Node, registry: SmallRegistry, tm
     code, said = await run(there, "verify")
     assert code == 1
     assert f"{ONE.store_path} has " in said
-    assert "verify --repair fetches them anew" in said
+    assert "verify --repair makes them anew" in said
+    assert "-environment-one was not compared: it links to what is broken itself: /nix/store/" in said
     code, said = await run(there, "verify", "--repair", "--registry-url", registry.url)
     assert (code, "fetched anew" in said) == (0, True)
     assert (await run(there, "verify"))[0] == 0
@@ -131,6 +137,116 @@ async def test_a_registry_that_lies_mends_nothing(there: Node, registry: SmallRe
     registry.fail(ONE, Fault(body=LIB.blob))
     code, said = await run(there, "verify", "--repair", "--registry-url", registry.url)
     assert (code, "removed" in said) == (0, True)
+
+
+def add_file(environment: Path) -> None:
+    (environment / "bin" / "more").symlink_to("/etc/passwd")
+
+
+def change_byte(environment: Path) -> None:
+    script = environment / "activate.d" / "envrc"
+    data = script.read_bytes() or b"\0"
+    script.chmod(0o644)
+    script.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
+def change_lockfile(environment: Path) -> None:
+    file = environment / "manifest.lock"
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes().replace(b'"lib"', b'"lob"'))
+
+
+def change_link(environment: Path) -> None:
+    (environment / "bin" / "one").unlink()
+    (environment / "bin" / "one").symlink_to(f"{LIB.store_path}/bin/lib")
+
+
+def remove_file(environment: Path) -> None:
+    (environment / "requisites.txt").unlink()
+
+
+def link_for_directory(environment: Path) -> None:
+    shutil.rmtree(environment / "activate.d" / "floxbridge")
+    (environment / "activate.d" / "floxbridge").symlink_to("/tmp")
+
+
+@pytest.mark.parametrize(
+    ("damaging", "why"),
+    [
+        pytest.param(add_file, "has 'bin/more', which does not belong there", id="extra-file"),
+        pytest.param(change_byte, "has 'activate.d/envrc', which has ", id="changed-byte"),
+        pytest.param(change_lockfile, "has 'manifest.lock', which has other bytes", id="changed-lockfile"),
+        pytest.param(change_link, f"which leads to '{LIB.store_path}/bin/lib' and not to '{ONE.store_path}", id="link"),
+        pytest.param(remove_file, "lacks 'requisites.txt'", id="missing-file"),
+        pytest.param(link_for_directory, "has 'activate.d/floxbridge', which is no directory", id="symlink"),
+    ],
+)
+async def test_a_damaged_environment_is_found_and_linked_anew(
+    there: Node, tmp_path: Path, damaging: Callable[[Path], None], why: str
+) -> None:
+    realised = await there.realise("acme/one")
+    Leases(there.store.root / "leases").take("c1", tmp_path, realised.paths)
+    environment = there.store.path_of(realised.env_path)
+    right = b"".join(dump(environment))
+    for folder in (environment, *filter(Path.is_dir, environment.rglob("*"))):
+        folder.chmod(0o755)
+    damaging(environment)
+    code, said = await run(there, "verify")
+    assert (code, said.count("\n")) == (1, 3)
+    assert f"{realised.env_path} {why}" in said or f"{realised.env_path} has 'bin/one', {why}" in said
+    code, said = await run(there, "verify", "--repair", "--registry-url", NOBODY)
+    assert (code, "linked anew" in said) == (0, True)
+    assert b"".join(dump(environment)) == right
+    assert (await run(there, "verify"))[0] == 0
+    assert there.is_tidy()
+
+
+async def test_both_modes_and_every_environment_of_a_lockfile_are_compared(
+    there: Node, registry: SmallRegistry
+) -> None:
+    fork = registry.push("acme/fork", 1, ONE, LIB)
+    await there.realise("acme/fork")
+    await there.realise(Wanted(fork.environment, 1, fork.lockfile.digest, Mode.DEV))
+    found = json.loads((await run(there, "verify", "--json"))[1])
+    assert (found["paths"], found["environments"], found["broken"], found["not_compared"]) == (2, 3, [], [])
+
+
+async def test_what_nobody_recorded_is_named(there: Node) -> None:
+    stray = Package.make("stray", program("stray")).store_path
+    there.store.path_of(stray).mkdir()
+    code, said = await run(there, "verify")
+    assert (code, f"{stray} was not compared: belongs to nothing that is recorded here\n" in said) == (0, True)
+
+
+async def test_an_environment_of_which_nobody_knows_is_noted_when_it_is_used(there: Node) -> None:
+    (note,) = (there.store.root / "closures" / "linked").iterdir()
+    for damage in (b"garbage", note.read_bytes().replace(b'"run"', b'"dev"')):
+        note.write_bytes(damage)
+        assert "-environment-one was not compared: " in (await run(there, "verify"))[1]
+        note.unlink(missing_ok=True)
+        await there.realise("acme/one")
+        assert "1 linked environments: 0 broken" in (await run(there, "verify"))[1]
+
+
+async def test_what_links_to_what_was_removed_goes_with_it(there: Node) -> None:
+    """Else it would be taken for a whole one as soon as its closure is complete again."""
+    damage(there, ONE, "one")
+    await run(there, "verify", "--repair", "--registry-url", NOBODY)
+    assert there.contents() == {LIB.store_path.base_name}
+    assert "0 linked environments" in (await run(there, "verify"))[1]
+
+
+async def test_a_private_path_is_fetched_with_a_token(there: Node, registry: SmallRegistry, tmp_path: Path) -> None:
+    registry.private["acme/one"] = FloxHubToken("flox_pat_mine_5ec")
+    token = tmp_path / "token"
+    token.write_text("flox_pat_mine_5ec")
+    damage(there, ONE, "one")
+    asked = ("verify", "--repair", "--registry-url", registry.url)
+    code, said = await run(there, *asked, "--token-file", str(token))
+    assert (code, f"{ONE.store_path} has " in said, "fetched anew" in said) == (0, True, True)
+    damage(there, ONE, "one")
+    code, said = await run(there, *asked)
+    assert (code, "nobody knows" in said, "removed" in said) == (0, True, True)
 
 
 @pytest.mark.parametrize("command", ["gc", "verify"])

@@ -12,7 +12,7 @@ from flox_formats.lockfile import Lockfile
 from flox_formats.outputs import SelectedOutput
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
-from shim_hooks.environment.environment_directory import environment_path, write_environment
+from shim_hooks.environment.environment_directory import environment_path, planned_files, write_environment
 from shim_hooks.environment.link import Directory, LinkPlan, Symlink
 from shim_hooks.environment.mode import Mode
 from shim_hooks.errors import StoreFailed
@@ -75,7 +75,8 @@ def test_the_longest_name_is_a_store_path() -> None:
 def write(target: Path) -> None:
     closure = [StorePath("2" * 32, "b"), OUTPUT.store_path]
     scripts = {"activate.d/envrc": b"A", "activate.d/floxbridge/start.bash": b"B"}
-    write_environment(target, PLAN, env_path=ENV_PATH, lockfile=LOCK, closure=closure, scripts=scripts)
+    files = planned_files(PLAN, env_path=ENV_PATH, lockfile=LOCK, closure=closure, scripts=scripts)
+    write_environment(target, files, ENV_PATH)
 
 
 def test_what_is_in_it(tmp_path: Path) -> None:
