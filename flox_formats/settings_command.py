@@ -72,18 +72,6 @@ def as_text(settings: Sequence[Given], config_file: str | None) -> str:
     return "\n".join(f"{name:<{names}}  {giver:<{givers}}  {value}".rstrip() for name, giver, value in rows)
 
 
-def complete_places(parser: argparse.ArgumentParser, files: object, folders: object) -> None:
-    """Marks every argument that takes a place on disk, in all commands, for the library that writes the completion."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                complete_places(command, files, folders)
-        elif action.metavar in ("FILE", "PATH"):
-            action.complete = files  # type: ignore[attr-defined]
-        elif action.metavar == "DIR":
-            action.complete = folders  # type: ignore[attr-defined]
-
-
 def _add_flag(parser: "argparse._ArgumentGroup", field: "dataclasses.Field[Any]") -> None:
     default = shown_value(field.default)
     shown = " ".join(map(_words, default)) if isinstance(default, list) else _words(default)

@@ -23,7 +23,7 @@ _OWN_FOLDER = "floxbridge-demo"  # what lies in a folder that the user named
 
 def run_demo(argv: Sequence[str]) -> int:
     """0; 1 when something failed; 128 + n when signal n ended it."""
-    options = _parser().parse_args(argv)
+    options = demo_parser().parse_args(argv)
     if find_spec("grpc") is None:
         print("floxbridge demo: grpcio is missing: pip install 'floxbridge[cri]'", file=sys.stderr)
         return 1
@@ -74,7 +74,7 @@ def _acts(workplace: Workplace, options: argparse.Namespace) -> list[str]:
     return [sys.executable, "-m", _ACTS, str(workplace.folder), *flags]
 
 
-def _parser() -> argparse.ArgumentParser:
+def demo_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="floxbridge demo",
         description="Runs a Flox environment in a container on this machine, with a FloxHub, binary cache, registry "

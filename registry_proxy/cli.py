@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 import shtab
 import uvloop
 
+from flox_formats.completion import SHELLS, completion_script
 from flox_formats.errors import FormatError
 from flox_formats.settings import SettingsInvalid
-from flox_formats.settings_command import add_settings, complete_places
+from flox_formats.settings_command import add_settings
 from registry_proxy.errors import RegistryError
 from registry_proxy.explain_cli import add_explain_command, explain
 from registry_proxy.floxhub.hub_cli import add_hub_commands, run_hub
@@ -27,7 +28,6 @@ from registry_proxy.settings import Settings
 from registry_proxy.settings_cli import add_config_command, settings_of, show_config
 from registry_proxy.stopping import stop_on_signals
 
-_SHELLS = ("bash", "zsh", "fish")
 _COMPLETION_EXAMPLES = """\
 examples:
   source <(floxbridge completion bash)                                    # this shell
@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(*, demo: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
+    """The flags of `demo` are only told where they are shown: the command reads them itself."""
     parser = argparse.ArgumentParser(
         prog="floxbridge",
         description="An image digest for every generation of every FloxHub environment.",
@@ -68,7 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_explain_command(commands)
     add_config_command(commands)
     add_hub_commands(commands)
-    commands.add_parser("demo", help="run it all on this machine", add_help=False)
+    flags = [] if demo is None else [demo]
+    commands.add_parser("demo", help="run it all on this machine", add_help=False, parents=flags)
     completion = commands.add_parser(
         "completion",
         help="a script that makes a shell complete these commands",
@@ -76,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_COMPLETION_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    completion.add_argument("shell", choices=_SHELLS)
+    completion.add_argument("shell", choices=SHELLS)
     return parser
 
 
@@ -87,8 +89,9 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace, rest: l
         case "config":
             return show_config(arguments)
         case "completion":
-            complete_places(parser, shtab.FILE, shtab.DIRECTORY)
-            print(shtab.complete(parser, arguments.shell))
+            from floxbridge_demo.story import demo_parser
+
+            print(completion_script(build_parser(demo=demo_parser()), arguments.shell, shtab.complete))
             return 0
         case "demo":
             from floxbridge_demo.story import run_demo

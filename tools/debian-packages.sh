@@ -29,6 +29,8 @@ want crun crun                  # the other runtime behind the launcher
 want podman podman              # pulls environment images, runs the launcher with --runtime
 want skopeo skopeo              # inspects and copies them
 want nix-store nix-bin          # makes and reads NARs and binary caches
+want zsh zsh                    # completes the commands, as fish does
+want fish fish
 want /bin/bash-static bash-static  # the shell of test environments whose hooks run in containers without any
 
 # The benchmark's peers

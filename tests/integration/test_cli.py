@@ -326,48 +326,6 @@ def test_help_teaches(command: str) -> None:
         assert "examples:" in said.out
 
 
-COMPLETED = """
-source <(floxbridge completion bash); source <(floxbridge-node completion bash)
-complete_line() {
-    COMP_WORDS=("$@"); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()
-    "_shtab_${1//-/_}" "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
-    echo "${COMPREPLY[@]}"
-}
-"""
-
-
-@pytest.mark.parametrize(
-    ("line", "candidates"),
-    [
-        pytest.param("floxbridge exp", "explain", id="command"),
-        pytest.param("floxbridge serve --resolve", "--resolve-ttl-s", id="flag"),
-        pytest.param("floxbridge hub sw", "switch", id="command-below"),
-        pytest.param("floxbridge completion z", "zsh", id="choice"),
-        pytest.param("floxbridge serve --config /etc/passw", "/etc/passwd", id="file"),
-        pytest.param("floxbridge-node rea", "realise", id="node"),
-    ],
-)
-def test_bash_completes(line: str, candidates: str) -> None:
-    needs("bash")
-    done = subprocess.run(
-        ["bash", "-euc", f"{COMPLETED}\ncomplete_line {line}"],
-        capture_output=True,
-        text=True,
-        timeout=_DEADLINE_S,
-        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
-        check=False,
-    )
-    assert candidates in done.stdout.split(), done.stderr
-
-
-@pytest.mark.parametrize(
-    ("program", "shell"), [("floxbridge", "zsh"), ("floxbridge", "fish"), ("floxbridge-node", "fish")]
-)
-def test_a_completion_script_is_printed_for_every_shell(program: str, shell: str) -> None:
-    said = run("completion", shell, program=program)
-    assert (said.code, program in said.out) == (0, True)
-
-
 def test_a_reader_that_goes_away_is_no_mistake() -> None:
     reading, writing = os.pipe()
     os.close(reading)
