@@ -18,7 +18,7 @@ help:  ## this list
 demo: setup  ## run a Flox environment in a container on this machine, end to end
 	@$(BIN)/floxbridge demo $(DEMO_ARGS)
 
-test: setup newer-containerd oras  ## all tests; those that cannot run here say why
+test: setup newer-runtimes oras  ## all tests; those that cannot run here say why
 	$(BIN)/pytest $(TEST_ARGS)
 
 soak: setup  ## what takes longer than a test may: SOAK_KILLS times kill -9 in the life of closures, SOAK_S seconds of each fuzzer
@@ -62,9 +62,9 @@ $(READY): requirements.lock pyproject.toml
 debian-packages:
 	@sh tools/debian-packages.sh
 
-.PHONY: newer-containerd
-newer-containerd:
-	@sh tools/newer-containerd.sh
+.PHONY: newer-runtimes
+newer-runtimes:
+	@sh tools/newer-runtimes.sh
 
 .PHONY: oras
 oras:

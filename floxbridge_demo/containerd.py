@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,17 +84,22 @@ class Containerd:
 
 @contextmanager
 def running_containerd(
-    binaries: ContainerdBinaries, workplace: Workplace, *, registry_url: str, launcher: Path
+    binaries: ContainerdBinaries,
+    workplace: Workplace,
+    *,
+    registry_url: str,
+    launcher: Path,
+    before: Sequence[str] = (),
 ) -> Iterator[Containerd]:
     """A containerd whose docker.io is the registry and whose handler `flox` is the launcher, with no pods in it.
 
-    Raises BusyboxMissing, ProgramFailed. At the end the pods go first: a containerd that ends leaves them running, as
-    it should on a node.
+    `before` is what it is run by, as words before its own. Raises BusyboxMissing, ProgramFailed. At the end the pods go
+    first: a containerd that ends leaves them running, as it should on a node.
     """
     busybox = static_busybox()
     places = _places(workplace)
     _write_configuration(binaries, places, registry_url=registry_url, launcher=launcher)
-    with _started(binaries, places, workplace) as program, Cri(places.socket) as cri:
+    with _started(binaries, places, workplace, before) as program, Cri(places.socket) as cri:
         _wait_until_up(program, cri)
         containerd = Containerd(binaries, places, program, cri)
         archive = workplace.path("containerd", "sandbox.tar")
@@ -132,11 +137,13 @@ def _write_configuration(
     places.config.write_text(config)
 
 
-def _started(binaries: ContainerdBinaries, places: ContainerdPlaces, workplace: Workplace) -> Program:
+def _started(
+    binaries: ContainerdBinaries, places: ContainerdPlaces, workplace: Workplace, before: Sequence[str]
+) -> Program:
     environment = workplace.environment
     # containerd looks for its shim in PATH before it looks beside itself
     environment["PATH"] = f"{binaries.folder}:{environment.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-    command = [str(binaries.folder / "containerd"), "--config", str(places.config)]
+    command = [*before, str(binaries.folder / "containerd"), "--config", str(places.config)]
     return Program("containerd", command, log=workplace.path("logs", "containerd.log"), environment=environment)
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,10 +126,12 @@ class Agent:
 
 
 @contextmanager
-def running_agent(workplace: Workplace, registry_url: str, key: PublicKey) -> Iterator[Agent]:
-    """`floxbridge-node agent`, with a node store of its own."""
+def running_agent(
+    workplace: Workplace, registry_url: str, key: PublicKey, *, before: Sequence[str] = ()
+) -> Iterator[Agent]:
+    """`floxbridge-node agent`, with a node store of its own. `before` is what it is run by, as words before its own."""
     socket, state = workplace.path("agent.sock"), workplace.path("node")
-    command = [program_path("floxbridge-node"), "agent", "--socket", str(socket), "--state-dir", str(state)]
+    command = [*before, program_path("floxbridge-node"), "agent", "--socket", str(socket), "--state-dir", str(state)]
     command += ["--registry-url", registry_url, "--trusted-key", str(key)]
     command += ["--connect-timeout-s", "2"]  # here one machine is the node, the cluster and the developer's desk
     log = workplace.path("logs", "agent.log")

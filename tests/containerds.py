@@ -1,4 +1,4 @@
-"""Real containerds to run pods on: the system's, and those that tools/newer-containerd.sh unpacked.
+"""Real containerds to run pods on: the system's, and those that tools/newer-runtimes.sh unpacked, and a crun for those.
 
 Fixtures, for the conftest.py of each folder that wants them.
 """
@@ -14,6 +14,7 @@ from floxbridge_demo.workplace import Workplace, own_workplace
 from tests.conftest import cannot_run, needs, needs_root
 
 RUNTIMES = Path(__file__).resolve().parents[1] / "build" / "runtimes"
+NEWER_CRUN = str(RUNTIMES / "crun" / "usr" / "bin" / "crun")
 
 
 @pytest.fixture(

@@ -2,22 +2,32 @@
 
 what calls the launcher        containerd 1.6, 1.7, 2.x by CRI and by `ctr run --runc-binary`; podman; nobody
 what the launcher runs         runc, crun
+control groups                 as this machine has them; version 1 alone; version 2 alone
+
+Where version 2 stands beside version 1, as on the machine that these were written on, it can limit nothing: there
+containers on version 2 alone are run without the limits that containerd and podman ask for.
 """
 
 import asyncio
 import re
 import secrets
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from floxbridge_demo.containerd import ContainerdBinaries, running_containerd
 from floxbridge_demo.installation import install_launcher, running_agent
 from floxbridge_demo.pod import PodSpec
 from floxbridge_demo.program import ProgramFailed
 from floxbridge_demo.sandbox_image import SANDBOX_IMAGE
-from floxbridge_demo.workplace import Workplace
-from tests.conftest import needs, needs_root
+from floxbridge_demo.workplace import Workplace, own_workplace
+from tests.conftest import cannot_run, needs, needs_root
+from tests.containerds import NEWER_CRUN
+from tests.control_groups import runtime_in, seeing_version
 from tests.echoip import ENVIRONMENT, EchoIp
 from tests.node import runc_rig
 from tests.node.conftest import Node
@@ -27,8 +37,8 @@ from tests.podman import Podman
 __all__ = ["bare", "launcher"]
 MANUAL = (Path(__file__).parents[2] / "docs" / "node.md").read_text()
 TOLD = f"environment: {ENVIRONMENT}"
-# podman asks for more than a virtual machine without CAP_SYS_RESOURCE may give
-LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+# podman asks for more than a virtual machine without CAP_SYS_RESOURCE, or version 2 beside version 1, can give
+LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--pids-limit", "0")
 bare = runc_rig.node
 
 
@@ -36,8 +46,7 @@ bare = runc_rig.node
 
 
 def test_containerd_by_cri(node: Node) -> None:
-    with node.pod(PodSpec("matrix", "flox/empty:1.0.0", {"flox.dev/environment": ENVIRONMENT}, ("echoip",))) as pod:
-        assert TOLD in pod.turn().output
+    assert TOLD in run_by_cri(node)
 
 
 def test_containerd_by_ctr(node: Node) -> None:
@@ -50,6 +59,11 @@ def test_containerd_by_ctr_is_refused(node: Node) -> None:
         run_by_ctr(node, "limeytexan/nothing")
 
 
+def run_by_cri(node: Node) -> str:
+    with node.pod(PodSpec("matrix", "flox/empty:1.0.0", {"flox.dev/environment": ENVIRONMENT}, ("echoip",))) as pod:
+        return pod.turn().output
+
+
 def run_by_ctr(node: Node, environment: str) -> str:
     name = f"ctr-{secrets.token_hex(4)}"
     flags = ["--rm", "--snapshotter", node.containerd.places.snapshotter, "--runc-binary", str(node.launcher)]
@@ -59,30 +73,53 @@ def run_by_ctr(node: Node, environment: str) -> str:
     )
 
 
-def test_the_manual_names_this_containerd(node: Node) -> None:
-    major, minor, _ = node.containerd.binaries.version
+# ---- containerd, runc and crun, each version of control groups ----
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    node: Node
+    version: int
+
+
+@pytest.fixture(scope="session", params=[pytest.param(1, id="cgroup-v1"), pytest.param(2, id="cgroup-v2")])
+def machine(
+    request: pytest.FixtureRequest, containerd_binaries: ContainerdBinaries, echoip: EchoIp, parent: Path
+) -> Iterator[Machine]:
+    """A node all of whose programs see one version of control groups."""
+    needs("gcc")
+    url = echoip.registry.url
+    with own_workplace(parent) as workplace, seeing_version(request.param, workplace) as before, ExitStack() as undo:
+        agent = undo.enter_context(running_agent(workplace, url, echoip.cache.public_key, before=before))
+        launcher = install_launcher(workplace, agent.socket)
+        started = running_containerd(containerd_binaries, workplace, registry_url=url, launcher=launcher, before=before)
+        yield Machine(Node(echoip, workplace, agent, launcher, undo.enter_context(started)), request.param)
+
+
+@pytest.mark.parametrize("runtime", ["runc", NEWER_CRUN], ids=["runc", "crun"])
+def test_containerd_with_one_version(machine: Machine, runtime: str) -> None:
+    needs_runtime(runtime)
+    node = machine.node
+    choose(node.launcher.with_name("floxbridge-runc.conf"), runtime_in(machine.version, runtime, node.workplace))
+    assert TOLD in run_by_cri(node)
+    assert TOLD in run_by_ctr(node, ENVIRONMENT)
+
+
+def test_the_manual_names_this_containerd(containerd_binaries: ContainerdBinaries) -> None:
+    major, minor, _ = containerd_binaries.version
     assert f"{major}.{minor}" in manual_on("containerd")
 
 
 # ---- podman, and nobody at all; runc and crun ----
 
 
-RUNTIMES = ["runc", "crun"]
-UNIFIED = Path("/sys/fs/cgroup/unified/cgroup.controllers")
-
-
-def where_it_works(runtime: str) -> tuple[str, ...]:
-    """What a command is to begin with, so that the runtime works on this machine.
-
-    crun takes no machine whose control groups are of version 1 and of version 2, with controllers in both. There it
-    is run where version 2 is not to be seen, which is as good as a machine of version 1.
-    """
-    needs_root()
-    needs(runtime)
-    if runtime == "crun" and UNIFIED.exists() and UNIFIED.read_text().strip():
-        hidden = 'mount --make-rprivate / && umount /sys/fs/cgroup/unified && exec "$@"'
-        return ("unshare", "--mount", "sh", "-c", hidden, "sh")
-    return ()
+RUNTIMES = [
+    pytest.param("runc", None, id="runc"),
+    # crun takes no machine whose control groups are of both versions, with controllers in each
+    pytest.param("crun", 1, id="crun-on-v1"),
+    pytest.param("runc", 2, id="runc-on-v2"),
+    pytest.param(NEWER_CRUN, 2, id="crun-on-v2"),
+]
 
 
 @pytest.mark.parametrize(
@@ -93,21 +130,26 @@ def where_it_works(runtime: str) -> tuple[str, ...]:
         pytest.param("limeytexan/nothing", "/flox/empty:1.0.0", 126, "no environment limeytexan/nothing", id="refused"),
     ],
 )
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(("runtime", "version"), RUNTIMES)
 def test_podman(
     echoip: EchoIp,
     workplace: Workplace,
     runtime: str,
+    version: int | None,
     environment: str | None,
     image: str,
     exit_code: int,
     told: str,
 ) -> None:
     needs("gcc")
-    with running_agent(workplace, echoip.registry.url, echoip.cache.public_key) as agent:
+    needs_runtime(runtime)
+    with (
+        running_agent(workplace, echoip.registry.url, echoip.cache.public_key) as agent,
+        seeing_version(version, workplace) as before,
+    ):
         launcher = install_launcher(workplace, agent.socket)
         choose(launcher.with_name("floxbridge-runc.conf"), runtime)
-        podman = Podman(workplace.folder, "--runtime", str(launcher), before=where_it_works(runtime))
+        podman = Podman(workplace.folder, "--runtime", str(launcher), before=before)
         flags = ["--rm", "--tls-verify=false", "--network", "host", "--cgroup-parent", workplace.cgroup, *LIMITS]
         flags += ["--annotation", f"flox.dev/environment={environment}"] if environment else []
         done = podman("run", *flags, echoip.host + image, "echoip")
@@ -116,33 +158,44 @@ def test_podman(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("runtime", RUNTIMES)
-async def test_the_launcher_by_itself(bare: runc_rig.Node, runtime: str) -> None:
+@pytest.mark.parametrize(("runtime", "version"), RUNTIMES)
+async def test_the_launcher_by_itself(
+    bare: runc_rig.Node, workplace: Workplace, runtime: str, version: int | None
+) -> None:
+    needs_runtime(runtime)
     rig = bare.rig.folder
     choose(rig / "floxbridge-runc.conf", runtime)
     bundle = bare.bundle(["busybox", "sh", "-c", "echo $GREETING from $$; exit 7"])
-    command = [*where_it_works(runtime), str(rig / "floxbridge-runc"), "--root", str(rig / "root"), "run"]
+    command = [str(rig / "floxbridge-runc"), "--root", str(rig / "root"), "run"]
     command += ["--bundle", str(bundle), f"floxbridge-test-{secrets.token_hex(4)}"]
-    async with bare.agent():
-        ran = await asyncio.to_thread(
-            lambda: subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        )
+    with seeing_version(version, workplace) as before:
+        async with bare.agent():
+            ran = await asyncio.to_thread(
+                lambda: subprocess.run([*before, *command], capture_output=True, text=True, timeout=60, check=False)
+            )
     assert (ran.returncode, ran.stdout) == (7, "hello world from 1\n"), ran.stderr
 
 
+def needs_runtime(runtime: str) -> None:
+    needs_root()
+    if runtime == NEWER_CRUN and not Path(runtime).exists():
+        cannot_run(f"no {runtime}; `make test` gets it on Debian")
+    needs(runtime)
+
+
 def choose(conf: Path, runtime: str) -> None:
-    text = conf.read_text()
-    assert "runtime=runc\n" in text
-    conf.write_text(text.replace("runtime=runc\n", f"runtime={runtime}\n"))
+    conf.write_text(re.sub(r"(?m)^runtime=.*$", f"runtime={runtime}", conf.read_text()))
 
 
-@pytest.mark.parametrize("program", [*RUNTIMES, "podman"])
+@pytest.mark.parametrize("program", ["runc", "crun", pytest.param(NEWER_CRUN, id="newer-crun"), "podman"])
 def test_the_manual_names_this_version(program: str) -> None:
+    if program != "podman":
+        needs_runtime(program)
     needs(program)
     said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20, check=True).stdout
     version = re.search(r"version ([0-9]+\.[0-9]+)", said)
     assert version is not None
-    assert version[1] in manual_on(program)
+    assert version[1] in manual_on(Path(program).name)
 
 
 def manual_on(program: str) -> str:
