@@ -24,6 +24,9 @@ _BATCH = 64
 _TEMPORARY_S = 3600.0
 """No file takes that long to be written."""
 
+_UNDER_WAY_S = 86400.0
+"""No closure takes that long to be fetched, nor an environment to be linked: what is noted of them first stays."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bound:
@@ -104,6 +107,13 @@ class Collector:
         pinned = self._store.pinned()
         return pinned | self._leases.leased()
 
+    def _forget(self, inventory: Inventory) -> None:
+        """What was noted of closures and environments that are gone. Of those that are here, nothing."""
+        before = self._clock() - _UNDER_WAY_S
+        recorded = {closure.key.lockfile for closure in inventory.closures}
+        self._store.known_generations.forget(all_but=recorded, before=before)
+        self._store.linked.forget(all_but=inventory.entries.keys(), before=before)
+
     def _excess(self, bound: Bound, inventory: Inventory) -> int:
         with disk_errors("looking at the disk", self._store.root):
             disk = shutil.disk_usage(self._store.store_dir)
@@ -112,6 +122,7 @@ class Collector:
     def _collected(self, gone: list[Victim], excess: int) -> Collected:
         with self._store.lock.exclusive():
             inventory, kept = self._reader.read(), self._kept()
+        self._forget(inventory)
         return _collected(gone, inventory, kept, excess, size=inventory.size)
 
 

@@ -1,8 +1,11 @@
 """What the registry last said: which generation a reference stands for, for when the registry is away.
 
-Belongs here: remembering. Whether an old answer will do is `environment/realise.py`'s to decide.
+Belongs here: remembering and forgetting. Whether an old answer will do is `environment/realise.py`'s to decide.
 """
 
+import os
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from flox_formats.digest import Digest
@@ -10,9 +13,15 @@ from flox_formats.environment import EnvironmentRef
 from shim_hooks.registry_environment import RegistryEnvironment, RegistryEnvironmentInvalid
 from shim_hooks.store.disk import disk_errors, write_whole
 
+_NAMES = f"{'[0-9a-f]' * 64}.json"
+"""Others keep their own files beside these."""
+
 
 class KnownGenerations:
-    """One file for each reference that was asked for, named by its digest: names may differ by case alone."""
+    """One file for each reference that was asked for, named by its digest: names may differ by case alone.
+
+    When the registry said it last is the time at which the file was changed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -30,8 +39,35 @@ class KnownGenerations:
         return known if known.environment == asked.environment else None
 
     def remember(self, asked: EnvironmentRef, answer: RegistryEnvironment) -> None:
-        if self.recall(asked) != answer:
-            write_whole(self._file(asked), answer.to_bytes())
+        if self.recall(asked) == answer:
+            try:
+                os.utime(self._file(asked))
+            except FileNotFoundError:
+                pass  # forgotten just now
+            except OSError:
+                return  # that it will be forgotten too early is no reason to start no container now
+            else:
+                return
+        write_whole(self._file(asked), answer.to_bytes())
+
+    def forget(self, *, all_but: Collection[Digest], before: float) -> None:
+        """Drops the answers that were last given before a time, and whose lockfile is not among `all_but`.
+
+        These are the lockfiles whose closures are recorded here: without one, no container can start from an answer
+        while the registry is away. A younger answer may be of a closure that is on its way.
+        """
+        with disk_errors("forgetting what the registry last said", self._folder):
+            for file in self._folder.glob(_NAMES):
+                with suppress(FileNotFoundError):
+                    if file.stat().st_mtime < before and _lockfile(file.read_bytes()) not in all_but:
+                        file.unlink()
 
     def _file(self, asked: EnvironmentRef) -> Path:
         return self._folder / f"{Digest.of(str(asked).encode()).hex}.json"
+
+
+def _lockfile(data: bytes) -> Digest | None:
+    try:
+        return RegistryEnvironment.parse(data).lockfile
+    except RegistryEnvironmentInvalid:
+        return None

@@ -88,7 +88,10 @@ class LinkedEnvironments:
         return found
 
     def forget(self, *, all_but: Collection[str], before: float) -> None:
-        """Drops the notes older than `before` of what is not in the store; `all_but` are the base names that are."""
+        """Drops the notes made before a time of what is not in the store; `all_but` are the base names that are.
+
+        A younger note may be of an environment that is just being made.
+        """
         with disk_errors("forgetting of what environments were made", self._folder):
             for entry in os.scandir(self._folder):
                 with suppress(FileNotFoundError):

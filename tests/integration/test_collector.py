@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from shim_hooks.errors import StoreFailed
+from shim_hooks.errors import RegistryUnavailable, StoreFailed
 from shim_hooks.store.collector import Bound, Collected, Collector
 from shim_hooks.store.leases import Leases
 from tests.integration.node_rig import Node
@@ -194,9 +195,55 @@ async def test_temporary_files_of_the_dead_are_swept(node: Node, leases: Leases)
     lease.write_text("half")
     await collect(Collector(node.store, leases), ANYTHING)
     assert left.exists(), "whoever writes it may live"
-    await collect(Collector(node.store, leases, clock=lambda: left.stat().st_mtime + 7200), ANYTHING)
+    await collect(Collector(node.store, leases, clock=lambda: time.time() + 7200), ANYTHING)
     assert not left.exists()
     assert not lease.exists()
+
+
+def notes(node: Node) -> tuple[int, int]:
+    """How many answers of the registry and how many linked environments are remembered."""
+    closures = node.store.root / "closures"
+    known = [file for file in (closures / "known").iterdir() if file.name != "public.json"]
+    return len(known), len(list((closures / "linked").iterdir()))
+
+
+async def a_day_later(node: Node, leases: Leases, bound: Bound) -> Collected:
+    later = Collector(node.store, leases, clock=lambda: time.time() + 90_000)
+    return await collect(later, bound)
+
+
+async def test_what_is_known_of_closures_that_are_gone_is_forgotten_in_time(
+    registry: SmallRegistry, node: Node, collector: Collector, leases: Leases
+) -> None:
+    for number in (1, 2):
+        registry.push("acme/one", number, ONE, LIB)
+    for reference in ("acme/one", "acme/one:1", "acme/one:2"):
+        await node.realise(reference)
+    await a_day_later(node, leases, ANYTHING)
+    assert notes(node) == (3, 1)
+    await collect(collector, NOTHING)
+    assert (node.contents(), notes(node)) == (set(), (3, 1)), "what was asked for lately may be on its way"
+    await a_day_later(node, leases, ANYTHING)
+    assert notes(node) == (0, 0)
+
+
+async def test_while_its_closure_is_here_the_live_generation_stays_known(
+    registry: SmallRegistry, node: Node, leases: Leases, tmp_path: Path
+) -> None:
+    """The registry is away for days, and containers go on starting."""
+    registry.push("acme/one", 1, ONE, LIB)
+    registry.push("acme/two", 1, TWO, LIB)
+    realised = await node.realise("acme/one")
+    await node.realise("acme/two")
+    leases.take("c1", tmp_path, realised.paths)
+    await a_day_later(node, leases, NOTHING)
+    assert notes(node) == (1, 1)
+    registry.contents.clear()
+    registry.fail("/manifests/live", Fault(status=503))
+    registry.fail("/manifests/1", Fault(status=503))
+    assert (await node.realise("acme/one")).env_path == realised.env_path
+    with pytest.raises(RegistryUnavailable):
+        await node.realise("acme/two")
 
 
 @pytest.mark.parametrize(

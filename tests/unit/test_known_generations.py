@@ -1,6 +1,8 @@
 """What the registry last said, and what of it survives."""
 
+import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,43 @@ def test_the_same_answer_is_not_written_again(tmp_path: Path) -> None:
     before = file.stat().st_ino
     known.remember(LIVE, answer(3))
     assert file.stat().st_ino == before
+
+
+def test_what_was_said_again_is_as_young_as_what_was_said_first(tmp_path: Path) -> None:
+    known = KnownGenerations(tmp_path)
+    known.remember(LIVE, answer(3))
+    (file,) = tmp_path.iterdir()
+    os.utime(file, (1000, 1000))
+    known.remember(LIVE, answer(3))
+    assert file.stat().st_mtime > 1000
+
+
+def test_old_answers_are_forgotten_unless_their_closure_is_here(tmp_path: Path) -> None:
+    known = KnownGenerations(tmp_path)
+    known.remember(LIVE, answer(4))
+    known.remember(PINNED, replace(answer(2), lockfile=Digest("b" * 64)))
+    (tmp_path / "public.json").write_bytes(b"{}")
+    for file in tmp_path.iterdir():
+        os.utime(file, (1000, 1000))
+    known.forget(all_but={answer(4).lockfile}, before=1000)
+    assert known.recall(PINNED) is not None, "its closure may be on its way"
+    known.forget(all_but={answer(4).lockfile}, before=1001)
+    assert known.recall(LIVE) == answer(4)
+    assert known.recall(PINNED) is None
+    assert (tmp_path / "public.json").exists()
+    known.forget(all_but=(), before=1001)
+    assert known.recall(LIVE) is None
+
+
+def test_what_cannot_be_read_is_forgotten_when_it_is_old(tmp_path: Path) -> None:
+    known = KnownGenerations(tmp_path)
+    known.remember(LIVE, answer(3))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"{}")
+    known.forget(all_but={answer(3).lockfile}, before=file.stat().st_mtime)
+    assert file.exists()
+    known.forget(all_but={answer(3).lockfile}, before=file.stat().st_mtime + 1)
+    assert not file.exists()
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
