@@ -15,8 +15,11 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from flox_formats.environment import EnvironmentRef
 from flox_formats.nar import dump
 from flox_formats.signature import PublicKey, TrustedKeys
+from flox_formats.store_path import StorePath
+from shim_hooks.environment.verify_links import verify_links
 from shim_hooks.store.collector import Bound, Collector
 from shim_hooks.store.leases import Leases
 from shim_hooks.store.node_store import NodeStore
@@ -68,14 +71,25 @@ class Lives:
         assert len(list((self._state / "staging").iterdir())) == 1, "only our own place is left in staging"
         for entry in store.store_dir.iterdir():
             assert b"".join(dump(entry)) == self._right[entry.name], f"{entry.name} is not whole"
-        for broken in verify(store).broken:
+        lost = verify(store).broken
+        for broken in lost:
             assert broken.why == "is missing", f"{broken.path.store_path} {broken.why}"
+        self._check_notes(store, {broken.path.store_path for broken in lost})
         leases.sweep()
         for container_id in leases.container_ids():
             lease = leases.find(container_id)
             assert lease is not None
             assert not store.missing(lease.paths), f"{container_id} lost a path that it has a lease on"
         store.close()
+
+    def _check_notes(self, store: NodeStore, lost: set[StorePath]) -> None:
+        """Every linked environment is what its note makes of it, and every answer of the registry is remembered."""
+        links = verify_links(store, lost)
+        assert not links.broken, links.broken
+        nameless = [each.path for each in links.not_compared if each.path.name.startswith("environment-")]
+        assert not set(nameless) - store.linked.read().keys(), "an environment without a note"
+        for environment in self._environments:
+            assert store.known_generations.recall(EnvironmentRef.parse(environment)) is not None
 
 
 def _fork(lives: Lives, who: str, seed: int) -> int:
