@@ -6,10 +6,10 @@ Both serve the same bytes, to the same wrk, and only one of them is under load a
 import httpx2
 
 from bench.benchmark import Benchmark, Stage
-from bench.binary_cache import BinaryCache
 from bench.figure import Figure, Limit, TimesThePeer, Unit
+from bench.hub_server import running_hub
 from bench.load import Load, load
-from bench.our_registry import ENVIRONMENT, Upstream, push, running_our_registry
+from bench.our_registry import ENVIRONMENT, push, running_with
 from bench.peer_registry import ACCEPT, running_peer_registry
 from bench.rounds import in_turn, median_of, scaled
 from flox_formats.store_path import StorePath
@@ -22,11 +22,11 @@ _ROUND_S = 3
 
 def _measure(stage: Stage) -> list[Figure]:
     workplace = stage.workplace
-    cache = BinaryCache.make(workplace.path("cache"))
     hub = Hub(workplace)
     push(hub, workplace.path("pushed"), [StorePath("0" * 32, "web-1.0")])
     with (
-        running_our_registry(workplace, Upstream(hub, cache.url, cache.public_key)) as ours,
+        running_hub(workplace, hub) as flags,
+        running_with(workplace, *flags, state="registry") as ours,
         running_peer_registry(workplace) as peer,
     ):
         peer.copy(ours.repository(), ENVIRONMENT, "live")

@@ -6,22 +6,18 @@ that are asked for again every two seconds would measure git.
 """
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from bench.benchmark import Benchmark, BenchmarkFailed, Stage, find_program
 from bench.figure import Figure, Limit, Unit
-from bench.listening import free_address, wait_until_up
+from bench.hub_server import running_hub
 from bench.load import load
 from bench.memory_use import resident_peak_bytes
 from bench.our_registry import OurRegistry, push, running_with
 from bench.peer_registry import ACCEPT
 from bench.rounds import scaled
 from flox_formats.store_path import StorePath
-from floxbridge_demo.installation import Hub, program_path
-from floxbridge_demo.program import Program
-from floxbridge_demo.workplace import Workplace
+from floxbridge_demo.installation import Hub
 
 _ENVIRONMENTS = 1_000
 _REQUESTS = 100_000
@@ -38,12 +34,13 @@ def _measure(stage: Stage) -> list[Figure]:
     packages = [StorePath(f"{number:032}", f"package-{number}-1.0") for number in range(_PACKAGES)]
     push(hub, workplace.path("pushed"), packages, environment="acme/env-0")
     _branch_off(hub.root / "acme" / "floxmeta", environments)
-    with _running_hub(workplace, hub) as git_url:
-        flags = ["--floxhub-url", "http://floxhub.localhost", "--floxhub-git-url", git_url, "--resolve-ttl-s", "600"]
-        with running_with(workplace, *flags, state="registry") as registry:
-            idle = resident_peak_bytes(registry.program.pid)
-            requests = _ask(registry, environments, scaled(_REQUESTS, stage.scale))
-            busy = resident_peak_bytes(registry.program.pid)
+    with (
+        running_hub(workplace, hub) as flags,
+        running_with(workplace, *flags, "--resolve-ttl-s", "600", state="registry") as registry,
+    ):
+        idle = resident_peak_bytes(registry.program.pid)
+        requests = _ask(registry, environments, scaled(_REQUESTS, stage.scale))
+        busy = resident_peak_bytes(registry.program.pid)
     return [
         Figure("resident at most, before the first request", Unit.BYTES, idle),
         Figure(
@@ -62,17 +59,6 @@ def _branch_off(repository: Path, count: int) -> None:
     updates = "".join(f"create refs/heads/env-{number} {commit.stdout}" for number in range(1, count))
     subprocess.run([*git, "update-ref", "--stdin"], input=updates, text=True, check=True)
     subprocess.run([*git, "pack-refs", "--all"], check=True)
-
-
-@contextmanager
-def _running_hub(workplace: Workplace, hub: Hub) -> Iterator[str]:
-    """The URL of its git."""
-    address = free_address()
-    command = [program_path("floxbridge"), "hub", "serve", "--root", str(hub.root), "--listen", address]
-    log = workplace.path("logs", "hub.log")
-    with Program("floxbridge hub serve", command, log=log, environment=workplace.environment) as program:
-        wait_until_up(program, f"http://{address}/")
-        yield f"http://{address}/git"
 
 
 def _ask(registry: OurRegistry, environments: int, wanted: int) -> int:

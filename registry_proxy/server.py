@@ -5,6 +5,7 @@ Belongs here: the order in which things begin and end. What a connection may do 
 
 import asyncio
 import contextlib
+import gc
 import math
 import resource
 import socket
@@ -68,6 +69,7 @@ async def serve(settings: Settings, log: Log, stopping: asyncio.Event) -> None:
                 timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s) + _AFTER_CUT_S,
                 ssl_context_factory=None if tls is None else lambda *_: tls.context,
             )
+            _spare_the_collector()
             log.event("listening", url=url, floxhub=urls.base, state_dir=str(settings.state_dir))
             try:
                 async with _following(tls):
@@ -142,6 +144,15 @@ async def _following(tls: TlsFiles | None) -> AsyncIterator[None]:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+def _spare_the_collector() -> None:
+    """All that was made until now stays until the end, so cycles are not looked for in it again.
+
+    Each full look through it stops every request for tens of milliseconds, and answers that are errors leave cycles.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _allow_many_files() -> None:

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from flox_formats.digest import Digest
+from registry_proxy.content.page_cache import read_at
 from registry_proxy.content.store import ContentStore, DigestMismatch, StagedBlob, StoredBlob
 from registry_proxy.errors import NixCacheUnavailable, RegistryError
 
@@ -99,8 +100,7 @@ class Download:
                 while (ready := min(stop, self._readable) - start) <= 0:
                     self._raise_failure()
                     await self._progress.wait()
-                count = min(ready, CHUNK_BYTES)
-                chunk = await anyio.to_thread.run_sync(os.pread, handle, count, start, limiter=self._threads)
+                chunk = await read_at(handle, ready, start, limiter=self._threads)
                 yield chunk
                 start += len(chunk)
         finally:

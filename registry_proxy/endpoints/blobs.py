@@ -1,15 +1,18 @@
 """`/v2/<name>/blobs/<digest>`: whole or in part, from disk or from a download that is under way."""
 
+import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from flox_formats.digest import Digest
-from registry_proxy.content.downloads import CHUNK_BYTES, Download
+from registry_proxy.content.downloads import Download
+from registry_proxy.content.page_cache import read_at
 from registry_proxy.content.store import StoredBlob
 from registry_proxy.endpoints.answers import API_VERSION, answer_content, matches_etag
 from registry_proxy.endpoints.callers import Callers
@@ -76,11 +79,13 @@ def asked_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 async def _file_chunks(path: Path, start: int, stop: int) -> AsyncIterator[bytes]:
-    async with await anyio.open_file(path, "rb") as file:
-        await file.seek(start)
+    handle = await anyio.to_thread.run_sync(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
         while start < stop:
-            chunk = await file.read(min(CHUNK_BYTES, stop - start))
+            chunk = await read_at(handle, stop - start, start)
             if not chunk:
                 return
             yield chunk
             start += len(chunk)
+    finally:
+        os.close(handle)

@@ -14,9 +14,9 @@ from registry_proxy.endpoints.callers import Callers
 from registry_proxy.endpoints.exchange import exchange_of
 from registry_proxy.errors import RegistryError
 from registry_proxy.floxhub.credential import View
-from registry_proxy.images.environment_image import EnvironmentImage
+from registry_proxy.images.content import Content
 from registry_proxy.images.reference import EnvironmentRepository, LiveTag, parse_repository, parse_tag
-from registry_proxy.repositories.environments import EnvironmentImages, TaggedImage
+from registry_proxy.repositories.environments import EnvironmentImages, TaggedIndex
 
 _PREFIX, _MIDDLE = "/v2/", "/manifests/"
 _PLAIN_QUERIES = (b"", b"ns=docker.io")
@@ -28,9 +28,9 @@ Header = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """The parts of an answer that do not change, for one image."""
+    """The parts of an answer that do not change, for one index."""
 
-    image: EnvironmentImage
+    index: Content
     headers: list[Header]
 
 
@@ -48,17 +48,17 @@ class FreshTags:
             await self._app(scope, receive, send)
             return
         exchange, resolution = exchange_of(scope), found.resolution
-        exchange.route, exchange.environment = "manifests", found.image.environment
-        exchange.generation, exchange.outcome = found.image.generation.number, resolution.outcome
+        exchange.route, exchange.environment = "manifests", found.index.environment
+        exchange.generation, exchange.outcome = found.index.number, resolution.outcome
         headers = [
-            *self._headers(scope["path"], found.image),
+            *self._headers(scope["path"], found.index.content),
             (b"floxbridge-resolution", resolution.outcome.encode()),
             (b"age", b"%d" % resolution.age_s),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": found.image.index.data})
+        await send({"type": "http.response.body", "body": found.index.content.data})
 
-    def _fresh(self, scope: Scope) -> TaggedImage | None:
+    def _fresh(self, scope: Scope) -> TaggedIndex | None:
         if scope["method"] not in ("GET", "HEAD") or scope["query_string"] not in _PLAIN_QUERIES:
             return None
         if b"%" in scope["raw_path"]:
@@ -68,7 +68,7 @@ class FreshTags:
         repository, credential = self._repository(scope["path"]), self._callers.unnamed_at_hand()
         if repository is None or credential is None:
             return None
-        return self._environments.fresh(View(repository.environment, credential))
+        return self._environments.fresh_index(View(repository.environment, credential))
 
     def _repository(self, path: str) -> EnvironmentRepository | None:
         """The environment whose live tag `path` asks for; None for any other path."""
@@ -80,10 +80,10 @@ class FreshTags:
                 self._repositories.popitem(last=False)
             return found
 
-    def _headers(self, path: str, image: EnvironmentImage) -> list[Header]:
+    def _headers(self, path: str, index: Content) -> list[Header]:
         prepared = self._prepared.get(path)
-        if prepared is None or prepared.image is not image:
-            prepared = self._prepared[path] = _Prepared(image, _unchanging_headers(image))
+        if prepared is None or prepared.index is not index:
+            prepared = self._prepared[path] = _Prepared(index, _unchanging_headers(index))
             if len(self._prepared) > _MAX_PATHS:
                 self._prepared.popitem(last=False)
         return prepared.headers
@@ -100,8 +100,7 @@ def _live_repository(path: str) -> EnvironmentRepository | None:
     return repository if isinstance(repository, EnvironmentRepository) else None
 
 
-def _unchanging_headers(image: EnvironmentImage) -> list[Header]:
-    index = image.index
+def _unchanging_headers(index: Content) -> list[Header]:
     named = {
         **API_VERSION,
         "Docker-Content-Digest": str(index.digest),

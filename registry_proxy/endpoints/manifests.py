@@ -29,10 +29,10 @@ class Manifests:
         view = View(repository.environment, await self._callers.credential(request))
         if isinstance(reference, Digest):
             return answer_content(request, await self._environments.manifest(view, reference))
-        tagged = await self._environments.tagged(view, parse_tag(reference))
+        tagged = await self._environments.tagged_index(view, parse_tag(reference))
         exchange = exchange_of(request.scope)
-        exchange.generation, exchange.outcome = tagged.image.generation.number, tagged.resolution.outcome
-        return answer_content(request, tagged.image.index, resolution_headers(tagged.resolution))
+        exchange.generation, exchange.outcome = tagged.index.number, tagged.resolution.outcome
+        return answer_content(request, tagged.index.content, resolution_headers(tagged.resolution))
 
 
 def resolution_headers(resolution: Resolution) -> dict[str, str]:

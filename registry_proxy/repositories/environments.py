@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from flox_formats.closure import ARTIFACT_TYPE
 from flox_formats.digest import Digest
+from flox_formats.generations import Generation
 from registry_proxy.content.downloads import Download, Downloads
 from registry_proxy.content.holdings import Holding, Holdings
 from registry_proxy.content.store import ContentStore, StoredBlob
@@ -34,7 +35,7 @@ from registry_proxy.images.reference import GenerationTag, Tag
 from registry_proxy.nix.binary_cache import BinaryCache
 from registry_proxy.repositories.closures import Closures
 from registry_proxy.repositories.exhausted import Exhausted
-from registry_proxy.repositories.generation_images import GenerationImages
+from registry_proxy.repositories.generation_images import GenerationImages, GenerationIndex
 from registry_proxy.repositories.index_referrers import IndexReferrers, Listing, described
 
 _MANIFEST_TYPES = (INDEX, MANIFEST)
@@ -48,6 +49,14 @@ class TaggedImage:
     """The image of a tag, and how that was known."""
 
     image: EnvironmentImage
+    resolution: Resolution
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedIndex:
+    """The index of a tag, and how that was known."""
+
+    index: GenerationIndex
     resolution: Resolution
 
 
@@ -74,19 +83,25 @@ class EnvironmentImages:
         self._all_closures = Exhausted(_TRY_AGAIN_S)
 
     async def tagged(self, view: View, tag: Tag) -> TaggedImage:
-        if isinstance(tag, GenerationTag):
-            resolution = await self._resolver.pinned(view, tag.number)
-            generation = resolution.snapshot.generation(tag.number)
-        else:
-            resolution = await self._resolver.live(view)
-            generation = resolution.snapshot.live()
+        resolution, generation = await self._tagged(view, tag)
         return TaggedImage(await self._images.image(resolution.snapshot, generation), resolution)
 
-    def fresh(self, view: View) -> TaggedImage | None:
-        """The image of the live tag, where nothing has to be waited for."""
+    async def tagged_index(self, view: View, tag: Tag) -> TaggedIndex:
+        resolution, generation = await self._tagged(view, tag)
+        return TaggedIndex(await self._images.index(resolution.snapshot, generation), resolution)
+
+    def fresh_index(self, view: View) -> TaggedIndex | None:
+        """The index of the live tag, where nothing has to be waited for."""
         resolution = self._resolver.fresh(view)
-        image = self._images.at_hand(resolution.snapshot) if resolution is not None else None
-        return TaggedImage(image, resolution) if image is not None and resolution is not None else None
+        index = self._images.index_at_hand(resolution.snapshot) if resolution is not None else None
+        return TaggedIndex(index, resolution) if index is not None and resolution is not None else None
+
+    async def _tagged(self, view: View, tag: Tag) -> tuple[Resolution, Generation]:
+        if isinstance(tag, GenerationTag):
+            resolution = await self._resolver.pinned(view, tag.number)
+            return resolution, resolution.snapshot.generation(tag.number)
+        resolution = await self._resolver.live(view)
+        return resolution, resolution.snapshot.live()
 
     async def tags(self, view: View) -> list[str]:
         """In lexical order, as the specification wants them."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from typing import Any
 
 import httpx2
@@ -321,3 +322,19 @@ def test_the_same_lockfile_in_two_environments_gives_two_images_of_one_lockfile(
         web, api = (client.get(f"/v2/flox/empty/acme/{name}/manifests/live").json() for name in ("web", "api"))
         assert web["annotations"]["dev.flox.lockfile"] == api["annotations"]["dev.flox.lockfile"]
         assert json.dumps(web) != json.dumps(api)
+
+
+def test_more_environments_are_asked_for_than_images_are_remembered(world: World) -> None:
+    """What is remembered of most is their index alone; all else of them is found again."""
+    world.push("acme/web-0", world.package("hello", "hi"))
+    names = [f"web-{number}" for number in range(40)]
+    repository = world.hub / "acme" / "floxmeta"
+    for name in names[1:]:
+        subprocess.run(["git", "-C", repository, "branch", name, "web-0"], check=True)
+    with running_registry(world.settings()) as client:
+        digests = [digest_of(client, "live", f"/v2/flox/empty/acme/{name}") for name in names]
+        assert len(set(digests)) == len(names)
+        for name, digest in zip(names, digests, strict=True):
+            home = f"/v2/flox/empty/acme/{name}"
+            assert digest_of(client, "1", home) == digest
+            assert client.get(f"{home}/referrers/{digest}").json()["manifests"]
