@@ -12,17 +12,20 @@ import socket
 import stat
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from shim_hooks.environment.progress import UnderWay
 from shim_hooks.errors import NodeError
+from shim_hooks.fetches_question import answer
 from shim_hooks.launcher_protocol import (
     OK,
     REQUEST_MAX_BYTES,
     CreateRequest,
     DeleteRequest,
     ExecRequest,
+    FetchesRequest,
     RequestInvalid,
     error_reply,
     parse_request,
@@ -172,11 +175,18 @@ def _refuse_open_folder(folder: Path) -> None:
 class AgentServer:
     """Answers what comes in at `listener`, from root and from its own user alone.
 
-    `look_s` is how often it looks whether another agent has taken its place.
+    `look_s` is how often it looks whether another agent has taken its place, `under_way` what is being fetched.
     """
 
-    def __init__(self, answers: Answers, log: Log, *, look_s: float = 1.0) -> None:
-        self._answers, self._log, self._look_s = answers, log, look_s
+    def __init__(
+        self,
+        answers: Answers,
+        log: Log,
+        *,
+        look_s: float = 1.0,
+        under_way: Callable[[], Sequence[UnderWay]] = tuple,
+    ) -> None:
+        self._answers, self._log, self._look_s, self._fetches = answers, log, look_s, under_way
         self._under_way = set[asyncio.Task[object]]()
 
     async def serve(self, listener: AgentListener, stop: asyncio.Event, *, grace_s: float) -> None:
@@ -236,6 +246,8 @@ class AgentServer:
                 case DeleteRequest():
                     self._answers.delete(request)
                     return None
+                case FetchesRequest():
+                    return answer(self._fetches())
         except (NodeError, RequestInvalid) as problem:
             self._log.event("refused", kind=type(problem).__name__, message=str(problem))
             return error_reply(str(problem))

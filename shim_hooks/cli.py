@@ -108,7 +108,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_settings(agent, Settings)
     _add_realise(commands)
     status = commands.add_parser(
-        "status", help="what is in the node's store, and who uses it", description="Reads the store; asks nobody."
+        "status",
+        help="what is in the node's store, and who uses it",
+        description="Reads the store, and asks the agent what it is fetching.",
     )
     status.add_argument("--json", action="store_true", help="print JSON")
     add_settings(status, Settings, ["state_dir", "socket"])

@@ -68,7 +68,8 @@ async def _run_agent(settings: Settings, log: Log, *, take_over: bool) -> None:
                 log.event("listening", socket=str(settings.socket), registry=settings.registry_url)
                 async with metrics_endpoint(settings.metrics_listen, metrics, log):
                     answers = MeasuredAnswers(agent, metrics)
-                    await AgentServer(answers, log).serve(listener, stop, grace_s=settings.stop_grace_s)
+                    server = AgentServer(answers, log, under_way=node.realiser.under_way)
+                    await server.serve(listener, stop, grace_s=settings.stop_grace_s)
         log.event("stopped")
 
 

@@ -1,4 +1,4 @@
-"""What launcher and agent say to each other, as the agent reads and writes it.
+"""What launcher and agent say to each other, as the agent reads and writes it; and one question for a person.
 
 Belongs here: the wire format, pure. Does not: sockets, and what a request leads to.
 
@@ -8,8 +8,10 @@ hold any other); the end of the stream ends the request, and it is at most `REQU
     floxbridge/1  create  <bundle: absolute path>  <container id>  <deadline in ms>
     floxbridge/1  exec    <process file: absolute path>  <container id>  <deadline in ms>
     floxbridge/1  delete  <container id>
+    floxbridge/1  fetches
 
 All but `delete` are answered: `ok\\n`, or `error <one sentence>\\n` with at most `SENTENCE_MAX_BYTES` of sentence.
+After the `ok` for `fetches`, which no launcher asks, comes the document of `fetches_question.py`.
 The other side is `launcher/floxbridge_runc.c`.
 """
 
@@ -55,7 +57,13 @@ class DeleteRequest:
     container_id: str
 
 
-Request = CreateRequest | ExecRequest | DeleteRequest
+@dataclass(frozen=True, slots=True)
+class FetchesRequest:
+    """Somebody wants to see what is on its way."""
+
+
+Request = CreateRequest | ExecRequest | DeleteRequest | FetchesRequest
+FETCHES_REQUEST = _GREETING + b"\0fetches\0"
 
 
 def parse_request(data: bytes) -> Request:
@@ -76,6 +84,8 @@ def parse_request(data: bytes) -> Request:
             return ExecRequest(_path(process), _container_id(container_id), _deadline_s(deadline_ms))
         case [_, b"delete", container_id]:
             return DeleteRequest(_container_id(container_id))
+        case [_, b"fetches"]:
+            return FetchesRequest()
         case _:
             raise RequestInvalid(f"a request that is none: {data[:100]!r}")
 

@@ -6,10 +6,14 @@ Belongs here: the store by hand, beside an agent or without one. Does not: flags
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from shim_hooks.agent_socket import is_served
+from shim_hooks.environment.progress import UnderWay
 from shim_hooks.errors import StoreFailed
+from shim_hooks.fetches_question import as_object, ask
+from shim_hooks.progress_line import line
 from shim_hooks.settings import Settings
 from shim_hooks.sizes import shown_bytes, shown_time
 from shim_hooks.store.closures import ClosureRecords
@@ -50,15 +54,17 @@ def existing_store(settings: Settings) -> Path:
 
 
 def show_status(settings: Settings, *, as_json: bool) -> int:
-    status = _status(settings)
+    status, fetches = _status(settings), ask(settings.socket)
     if as_json:
-        print(json.dumps(status))
+        shown = {} if fetches is None else {"fetches": [as_object(each) for each in fetches]}
+        print(json.dumps({**status, **shown}))
         return 0
     print(f"agent   {'listens' if status['agent_listens'] else 'does not listen'} at {settings.socket}")
     print(f"store   {status['store_paths']} store paths, {_shown(status['store_bytes'])}, in {status['store_dir']}")
     if status["disk_bytes"]:
         print(f"disk    {_shown(status['disk_free_bytes'])} free of {_shown(status['disk_bytes'])}")
     _print_closures(status["closures"])
+    _print_fetches(fetches)
     _print_leases(status["leases"])
     return 0
 
@@ -74,6 +80,14 @@ def _print_closures(closures: object) -> None:
     for closure in closures:
         use = "in use" if closure["in_use"] else f"last used {closure['last_used']}"
         print(f"  {closure['environment']}  {closure['paths']} paths  {shown_bytes(closure['bytes'])}  {use}")
+
+
+def _print_fetches(fetches: Sequence[UnderWay] | None) -> None:
+    """Nothing where no agent could be asked: then nobody knows."""
+    if fetches is not None:
+        print(f"fetching  {len(fetches)}")
+        for each in fetches:
+            print(f"  {line(str(each.environment), each.progress or str(each))}")
 
 
 def _print_leases(leases: object) -> None:

@@ -151,7 +151,8 @@ def test_the_agent_listens_until_it_is_told_to_stop(tmp_path: Path) -> None:
     path = tmp_path / "run" / "agent.sock"
     with agent(tmp_path) as (process, log):
         asked = ("status", "--json", "--state-dir", str(tmp_path / "state"), "--socket", str(path))
-        assert json.loads(node(*asked).stdout)["agent_listens"] is True
+        found = json.loads(node(*asked).stdout)
+        assert (found["agent_listens"], found["fetches"]) == (True, [])
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
             client.sendall(f"floxbridge/1\0create\0{tmp_path}\0c1\x001000\0".encode())

@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shim_hooks.launcher_protocol import (
+    FETCHES_REQUEST,
     REQUEST_MAX_BYTES,
     SENTENCE_MAX_BYTES,
     CreateRequest,
     DeleteRequest,
     ExecRequest,
+    FetchesRequest,
     Request,
     RequestInvalid,
     error_reply,
@@ -32,6 +34,7 @@ from shim_hooks.launcher_protocol import (
         ),
         pytest.param(b"floxbridge/1\0exec\0/tmp/p\0c1\x002000\0", ExecRequest(Path("/tmp/p"), "c1", 2.0), id="exec"),
         pytest.param(b"floxbridge/1\0delete\0c-1_2.3\0", DeleteRequest("c-1_2.3"), id="delete"),
+        pytest.param(FETCHES_REQUEST, FetchesRequest(), id="fetches"),
     ],
 )
 def test_reads(data: bytes, request_: Request) -> None:
@@ -48,6 +51,7 @@ def test_reads(data: bytes, request_: Request) -> None:
         pytest.param(b"floxbridge/1\0exec\0p\0c\x001\0", id="relative-process"),
         pytest.param(b"floxbridge/1\0create\0/b\0c\0", id="too-few-fields"),
         pytest.param(b"floxbridge/1\0delete\0c\0d\0", id="too-many-fields"),
+        pytest.param(b"floxbridge/1\0fetches\0all\0", id="too-much-of-a-question"),
         pytest.param(b"floxbridge/1\0create\0b\0c\x001\0", id="relative-bundle"),
         pytest.param(b"floxbridge/1\0create\0/b\0../x\x001\0", id="id-with-slash"),
         pytest.param(b"floxbridge/1\0delete\0..\0", id="id-dot-dot"),
@@ -69,7 +73,7 @@ def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
         request = parse_request(data)
     except RequestInvalid:
         return
-    assert request.container_id
+    assert isinstance(request, FetchesRequest) or request.container_id
 
 
 @given(st.text(max_size=6000))
