@@ -1,5 +1,6 @@
 """The two halves together: what a real registry serves comes onto a real node."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from shim_hooks.errors import RegistryRefused
 from shim_hooks.floxhub_token import FloxHubToken
 from tests.integration.node_rig import running_node
 from tests.integration.registry_rig import CHANGE, World, lock_of, running_registry
+from tests.integration.test_node_cli import node as floxbridge_node
 
 pytestmark = pytest.mark.anyio
 
@@ -62,3 +64,33 @@ async def test_a_private_environment_and_the_tokens_of_pods(world: World, tmp_pa
                 with pytest.raises(RegistryRefused):
                     await node.realise(wanted)
             assert await node.realise("acme/web")
+
+
+async def test_a_private_environment_by_hand(world: World, tmp_path: Path) -> None:
+    """What a person types, through everything that is real: fetched and repaired with a token from a file."""
+    hello = world.package("hello", "hello")
+    local.push(world.hub, EnvironmentName.parse("acme/secret"), None, lock_of(hello), change=CHANGE, private=True)
+    tokens, token = world.root / "tokens", tmp_path / "token"
+    tokens.touch(mode=0o600)
+    tokens.write_text("flox_pat_right alice acme/secret\n")
+    token.write_text("flox_pat_right\n")
+    with running_registry(world.settings(hub_tokens_file=tokens)) as client:
+        asked = ("--registry-url", str(client.base_url), "--state-dir", str(tmp_path / "node"))
+        trusted = ("--trusted-key", str(world.cache.public_key), "--lookup-timeout-s", "30")
+
+        def said(*arguments: str) -> str:
+            done = floxbridge_node(*arguments, *asked)
+            return f"{done.returncode} {done.stdout}{done.stderr}"
+
+        refused = await asyncio.to_thread(said, "realise", "acme/secret", *trusted)
+        assert refused.startswith("1 floxbridge-node: asking for acme/secret: the registry at")
+        realised = await asyncio.to_thread(said, "realise", "acme/secret", "--token-file", str(token), *trusted)
+        assert realised.startswith("0 acme/secret:1 is in the node's store, 2 paths\n")
+        program = tmp_path / "node" / "store" / hello.base_name / "bin" / "hello"
+        right = program.read_bytes()
+        program.chmod(0o755)
+        program.write_text("other")
+        repaired = await asyncio.to_thread(said, "verify", "--repair", "--token-file", str(token))
+        assert repaired.startswith(f"0 {hello} has ")
+        assert "fetched anew" in repaired
+        assert program.read_bytes() == right
