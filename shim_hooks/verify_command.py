@@ -21,6 +21,9 @@ from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.verify import Verified, verify
 from shim_hooks.store_commands import existing_store
 
+_NAMED = 5
+"""Of what was not compared: a download that was given up, or is under way, may have left hundreds."""
+
 _STAYS_BROKEN = (None, Mended.IN_USE, Mended.LEFT)
 
 
@@ -115,7 +118,10 @@ def _as_text(result: _Result, *, repair: bool) -> str:
     lines = []
     for each in result.broken:
         lines += [f"{each.path} {each.why}", *(f"  {word}" for word in each.words.values())]
-    lines += [f"{each.path} was not compared: {each.why}" for each in result.links.not_compared]
+    unknown = result.links.not_compared
+    lines += [f"{each.path} was not compared: {each.why}" for each in unknown[:_NAMED]]
+    if len(unknown) > _NAMED:
+        lines.append(f"{len(unknown) - _NAMED} more were not compared; --json names them")
     lines.append(
         f"{result.verified.paths} store paths, {shown_bytes(result.verified.size)}, and "
         f"{result.links.environments} linked environments: {len(result.broken)} broken"

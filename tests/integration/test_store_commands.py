@@ -216,6 +216,10 @@ async def test_what_nobody_recorded_is_named(there: Node) -> None:
     there.store.path_of(stray).mkdir()
     code, said = await run(there, "verify")
     assert (code, f"{stray} was not compared: belongs to nothing that is recorded here\n" in said) == (0, True)
+    for number in range(6):
+        there.store.path_of(Package.make("stray", program(f"{number}")).store_path).mkdir()
+    assert "\n2 more were not compared; --json names them\n" in (await run(there, "verify"))[1]
+    assert len(json.loads((await run(there, "verify", "--json"))[1])["not_compared"]) == 7
 
 
 async def test_an_environment_of_which_nobody_knows_is_noted_when_it_is_used(there: Node) -> None:
