@@ -49,7 +49,10 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         return 0
     settings = Settings(**{one.name: one.value for one in given})
     # Late: the compiler's call above, and a mistake in the settings, need little of the house.
-    from shim_hooks.commands import run_agent
+    if arguments.command == "agent":
+        from shim_hooks.agent_start import start_agent
+
+        return start_agent(settings, take_over=arguments.take_over)
     from shim_hooks.progress_line import Way
     from shim_hooks.realise_command import realise
     from shim_hooks.store_commands import collect, show_status
@@ -62,8 +65,6 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
             path = os.environ.get("PATH", os.defpath)
             return run(Node(settings, arguments.launcher, arguments.containerd_config, path), json=arguments.json)
-        case "agent":
-            return run_agent(settings, take_over=arguments.take_over)
         case "realise":
             return realise(
                 settings,

@@ -11,12 +11,14 @@ import shutil
 import signal
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from flox_formats.signature import PublicKey, TrustedKeys
 from flox_formats.system import System
 from shim_hooks.agent import Agent
-from shim_hooks.agent_socket import AgentServer, listening
+from shim_hooks.agent_listener import AgentListener, listening
+from shim_hooks.agent_socket import AgentServer
 from shim_hooks.environment.realise import Realiser
 from shim_hooks.errors import NotSupported
 from shim_hooks.log import Log
@@ -39,12 +41,13 @@ _SWEEP_INTERVAL_S = 60.0
 _COLLECTION_INTERVAL_S = 300.0
 
 
-def run_agent(settings: Settings, *, take_over: bool) -> int:
-    asyncio.run(_run_agent(settings, Log(), take_over=take_over))
+def run_agent(settings: Settings, listener: AgentListener | None) -> int:
+    """None: another agent lives, and its place is taken when this one is ready."""
+    asyncio.run(_run_agent(settings, Log(), listener))
     return 0
 
 
-async def _run_agent(settings: Settings, log: Log, *, take_over: bool) -> None:
+async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.set_exception_handler(lambda _, context: _log_bug(log, context))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -64,7 +67,7 @@ async def _run_agent(settings: Settings, log: Log, *, take_over: bool) -> None:
             care.run(interval_s=_COLLECTION_INTERVAL_S),
             *_prefetch(settings, node.realiser, log),
         ):
-            with listening(settings.socket, take_over=take_over) as listener:
+            with listening(settings.socket, take_over=True) if early is None else nullcontext(early) as listener:
                 log.event("listening", socket=str(settings.socket), registry=settings.registry_url)
                 async with metrics_endpoint(settings.metrics_listen, metrics, log):
                     answers = MeasuredAnswers(agent, metrics)

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from shim_hooks.agent_socket import is_served
+from shim_hooks.agent_listener import is_served
 from shim_hooks.environment.progress import UnderWay
 from shim_hooks.errors import StoreFailed
 from shim_hooks.fetches_question import as_object, ask

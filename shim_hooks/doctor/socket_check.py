@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from shim_hooks.agent_socket import is_served
+from shim_hooks.agent_listener import is_served
 from shim_hooks.doctor.finding import Finding
 
 SOCKET = "agent"

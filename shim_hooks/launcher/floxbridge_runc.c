@@ -5,7 +5,8 @@
  * told and waits a little, `delete` is told and waits for nothing; every other verb is exec'd at once. It parses no
  * JSON, prints nothing on stdout, takes no setting from the caller's environment and allocates no memory. When the
  * agent refuses or does not answer, `create` ends with one line in runc's --log file (containerd shows it to the user),
- * the same sentence on stderr, and exit 1; `exec` and `delete` go on without it.
+ * the same sentence on stderr, and exit 1; `exec` and `delete` go on without it. An agent that is being started again
+ * is waited for by `create` and, a little, by `exec`.
  *
  * Settings: `<this program>.conf` beside it, else /etc/floxbridge/launcher.conf, else the defaults below. Lines are
  * `key=value`; keys are runtime (a path, or a name looked up in RUNTIME_PATH), socket and deadline_ms.
@@ -16,7 +17,8 @@
  *              floxbridge/1  exec    <process file: absolute path>  <container id>  <deadline in ms>
  *              floxbridge/1  delete  <container id>
  *            (`run` is told as create: to the agent they are one thing)
- *   answer   "ok\n", or "error <one sentence>\n"; anything else is an agent that broke off. To delete there is none.
+ *   answer   "ok\n", or "error <one sentence>\n"; none at all is an agent that was stopped meanwhile: the next one is
+ *            asked. Anything else is an agent that broke off. To delete there is none.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -40,9 +42,11 @@
 #define SENTENCE_MAX 4096
 #define REQUEST_MAX (2 * PATH_MAX + 128)
 #define DEADLINE_MAX_MS 3600000L
+#define CREATE_PATIENCE_MS 10000L /* with an agent that is away: it may be restarting, and kubelet has time */
 #define EXEC_DEADLINE_MS 2000L /* an exec probe is given one second by default: more would help nobody */
-#define EXEC_PATIENCE_MS 500L /* with an agent that is away: it may be restarting, and half a probe's time is left */
-#define EXEC_PAUSE_MS 20L
+#define EXEC_PATIENCE_MS 500L /* the same for exec: half a probe's time is left */
+#define ASKED_AGAIN_MAX 3 /* agents that break off: one that this very request kills is not to be killed for ever */
+#define PAUSE_MS 20L
 
 struct settings {
     char runtime[PATH_MAX];
@@ -477,7 +481,7 @@ static int open_socket(const struct settings *settings, struct sockaddr_un *addr
     return above_stdio(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
 }
 
-enum outcome { ANSWERED, AWAY, LATE, FORBIDDEN };
+enum outcome { ANSWERED, BROKE_OFF, AWAY, LATE, FORBIDDEN };
 
 /* FORBIDDEN leaves the reason in errno. */
 static enum outcome connect_to_agent(int agent, const struct sockaddr_un *address, const struct deadline *deadline)
@@ -514,7 +518,7 @@ static enum outcome send_request(int agent, const struct request *request, const
     return ANSWERED;
 }
 
-/* Reads to the end of the stream; `answer` is then a text, if perhaps an empty one. */
+/* Reads to the end of the stream; `answer` is then a text. */
 static enum outcome read_answer(int agent, char *answer, size_t size, const struct deadline *deadline)
 {
     size_t length = 0;
@@ -530,40 +534,72 @@ static enum outcome read_answer(int agent, char *answer, size_t size, const stru
             break;
     }
     answer[length] = '\0';
-    return ANSWERED;
+    return length > 0 ? ANSWERED : BROKE_OFF;
 }
 
-static enum outcome ask(const struct settings *settings, const struct request *request, long deadline_ms, char *answer,
-                        size_t size)
+static enum outcome ask_once(const struct settings *settings, const struct request *request,
+                             const struct deadline *deadline, char *answer, size_t size)
 {
-    struct deadline deadline = deadline_in(deadline_ms);
     struct sockaddr_un address;
     int agent = open_socket(settings, &address, 0);
     if (agent < 0)
         return FORBIDDEN;
-    enum outcome outcome = connect_to_agent(agent, &address, &deadline);
+    enum outcome outcome = connect_to_agent(agent, &address, deadline);
     if (outcome == ANSWERED)
-        outcome = send_request(agent, request, &deadline);
+        outcome = send_request(agent, request, deadline);
     if (outcome == ANSWERED)
-        outcome = read_answer(agent, answer, size, &deadline);
+        outcome = read_answer(agent, answer, size, deadline);
     int problem = errno;
     close(agent);
     errno = problem;
     return outcome;
 }
 
-static bool compose(struct request *request, const char *verb, const char *path, const char *id, long deadline_ms)
+/* What is asked, and how long it may take: in all, and until an agent that is away is there. */
+struct question {
+    const char *verb, *path, *id;
+    long deadline_ms, patience_ms;
+};
+
+static bool compose(struct request *request, const struct question *question, long deadline_ms)
 {
     char number[24];
     snprintf(number, sizeof number, "%ld", deadline_ms);
-    return add_field(request, "floxbridge/1") && add_field(request, verb) && add_field(request, path) &&
-           add_field(request, id) && add_field(request, number);
+    request->length = 0;
+    return add_field(request, "floxbridge/1") && add_field(request, question->verb) &&
+           add_field(request, question->path) && add_field(request, question->id) && add_field(request, number);
+}
+
+static enum outcome ask(const struct settings *settings, const struct question *question, char *answer, size_t size)
+{
+    static struct request request;
+    const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+    struct deadline deadline = deadline_in(question->deadline_ms), patience = {0};
+    enum outcome outcome = BROKE_OFF, before;
+
+    if (!compose(&request, question, question->deadline_ms)) {
+        errno = ENAMETOOLONG;
+        return FORBIDDEN;
+    }
+    for (int broke_off = 0;;) {
+        before = outcome;
+        outcome = ask_once(settings, &request, &deadline, answer, size);
+        if (outcome == AWAY && before != AWAY)
+            patience = deadline_in(question->patience_ms);
+        if ((outcome != AWAY || remaining_us(&patience) <= 0) &&
+            (outcome != BROKE_OFF || broke_off++ == ASKED_AGAIN_MAX))
+            return outcome;
+        nanosleep(&pause, NULL);
+        long remaining_ms = (long)(remaining_us(&deadline) / 1000);
+        if (remaining_ms < 1)
+            return outcome;
+        compose(&request, question, remaining_ms);
+    }
 }
 
 /* Comes back when the agent said ok, and not otherwise. */
 static void ask_to_create(const struct call *call, const struct settings *settings)
 {
-    static struct request request;
     static char answer[SENTENCE_MAX + 16];
     char bundle[PATH_MAX];
     const char *named_bundle = call->bundle && *call->bundle ? call->bundle : "."; /* as runc has it */
@@ -575,10 +611,9 @@ static void ask_to_create(const struct call *call, const struct settings *settin
              call->verb);
     if (!realpath(named_bundle, bundle))
         fail(call, "floxbridge: bundle %.3000s: %s", named_bundle, strerror(errno));
-    if (!compose(&request, "create", bundle, call->id, settings->deadline_ms))
-        fail(call, "floxbridge: bundle path and container id are longer than %d bytes", REQUEST_MAX);
 
-    switch (ask(settings, &request, settings->deadline_ms, answer, sizeof answer)) {
+    struct question question = {"create", bundle, call->id, settings->deadline_ms, CREATE_PATIENCE_MS};
+    switch (ask(settings, &question, answer, sizeof answer)) {
     case AWAY:
         fail(call,
              "floxbridge agent does not answer at %s: start it with 'floxbridge-node agent' or see "
@@ -592,6 +627,7 @@ static void ask_to_create(const struct call *call, const struct settings *settin
     case FORBIDDEN:
         fail(call, "floxbridge agent at %s cannot be asked by uid %ld: %s", settings->socket, (long)geteuid(),
              strerror(errno));
+    case BROKE_OFF:
     case ANSWERED:
         break;
     }
@@ -606,20 +642,15 @@ static void ask_to_create(const struct call *call, const struct settings *settin
          settings->socket);
 }
 
-/* The agent puts the environment into the process file. Whatever comes of it, the exec goes on. An agent that is away
- * is asked again for a moment: without it the process would be in no environment. */
+/* The agent puts the environment into the process file. Whatever comes of it, the exec goes on. */
 static void tell_exec(const struct call *call, const struct settings *settings)
 {
-    static struct request request;
     static char answer[SENTENCE_MAX + 16];
     char process[PATH_MAX];
     long deadline_ms = settings->deadline_ms < EXEC_DEADLINE_MS ? settings->deadline_ms : EXEC_DEADLINE_MS;
-    if (!realpath(call->process, process) || !compose(&request, "exec", process, call->id, deadline_ms))
-        return;
-    struct deadline patience = deadline_in(deadline_ms < EXEC_PATIENCE_MS ? deadline_ms : EXEC_PATIENCE_MS);
-    const struct timespec pause = {.tv_nsec = EXEC_PAUSE_MS * 1000000L};
-    while (ask(settings, &request, deadline_ms, answer, sizeof answer) == AWAY && remaining_us(&patience) > 0)
-        nanosleep(&pause, NULL);
+    struct question question = {"exec", process, call->id, deadline_ms, EXEC_PATIENCE_MS};
+    if (realpath(call->process, process))
+        ask(settings, &question, answer, sizeof answer);
 }
 
 /* Waits for nothing and cannot fail: an agent that misses it finds the bundle gone when it looks itself. */

@@ -15,10 +15,13 @@ from shim_hooks.launcher_protocol import Request, parse_request
 
 
 class FakeAgent:
-    """Reads requests to their end, keeps them, and gives each the same answer; None is an agent that hangs."""
+    """Reads requests to their end, keeps them, and gives each the next answer, the last one also to all that follow.
 
-    def __init__(self, path: Path, answer: bytes | None) -> None:
-        self._answer, self._held = answer, list[socket.socket]()
+    None is an agent that hangs.
+    """
+
+    def __init__(self, path: Path, *answers: bytes | None) -> None:
+        self._answers, self._held = list(answers), list[socket.socket]()
         self._came = threading.Condition()
         self._requests = list[Request]()
         self._listener = socket.socket(socket.AF_UNIX)
@@ -52,11 +55,12 @@ class FakeAgent:
             with self._came:
                 self._requests.append(parse_request(data))
                 self._came.notify_all()
-            if self._answer is None:
+            answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+            if answer is None:
                 self._held.append(connection)
                 continue
             with suppress(BrokenPipeError):  # a delete does not stay for an answer
-                connection.sendall(self._answer)
+                connection.sendall(answer)
             connection.close()
 
 
@@ -93,8 +97,9 @@ class Rig:
         own = (f"runtime={self.runtime}", f"socket={self.socket}", f"deadline_ms={deadline_ms}")
         self.conf.write_text("\n".join(["# the test's", *own, *lines, ""]))
 
-    def agent(self, answer: bytes | None = b"ok\n") -> FakeAgent:
-        return FakeAgent(self.socket, answer)
+    def agent(self, *answers: bytes | None) -> FakeAgent:
+        """By default one that says yes to everything."""
+        return FakeAgent(self.socket, *(answers or (b"ok\n",)))
 
     def run(self, *arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> Outcome:
         self._called.unlink(missing_ok=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shim_hooks.agent_socket import AgentServer, listening
+from shim_hooks.agent_listener import listening
+from shim_hooks.agent_socket import AgentServer
 from shim_hooks.errors import (
     BundleInvalid,
     NodeError,

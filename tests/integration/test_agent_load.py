@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from shim_hooks.agent import Agent
-from shim_hooks.agent_socket import AgentServer, listening
+from shim_hooks.agent_listener import listening
+from shim_hooks.agent_socket import AgentServer
 from shim_hooks.log import Log
 from shim_hooks.store.collector import Bound, Collector
 from shim_hooks.store.leases import Leases

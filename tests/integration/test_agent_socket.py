@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from shim_hooks.agent_socket import AgentServer, SocketUnusable, is_served, listening
+from shim_hooks.agent_listener import SocketUnusable, is_served, listening
+from shim_hooks.agent_socket import AgentServer
 from shim_hooks.errors import Refused
 from shim_hooks.launcher_protocol import REQUEST_MAX_BYTES, CreateRequest, DeleteRequest, ExecRequest, Request
 from shim_hooks.log import Log
@@ -108,7 +109,7 @@ def test_only_its_owner_can_open_it(path: Path) -> None:
 
 
 def test_a_file_that_a_dead_agent_left_is_replaced(path: Path) -> None:
-    code = "import sys, os; from pathlib import Path; from shim_hooks.agent_socket import listening\n"
+    code = "import sys, os; from pathlib import Path; from shim_hooks.agent_listener import listening\n"
     code += "with listening(Path(sys.argv[1])): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 9
     assert path.is_socket()
@@ -288,9 +289,24 @@ async def test_what_is_under_way_is_answered_before_the_end(path: Path) -> None:
         assert await waiting == b"ok\n"
 
 
-async def test_what_does_not_end_is_told_so(path: Path) -> None:
+async def test_who_comes_before_the_end_is_answered_too(path: Path) -> None:
+    """The next agent is not there before this one is gone: an exec would go without its environment."""
+    async with running(path, Answers()) as agent:
+        waiting = asyncio.create_task(agent.say(CREATE))
+        await asyncio.wait_for(agent.answers.came.wait(), 20)
+        agent.stop.set()
+        assert await agent.say(b"floxbridge/1\0exec\0/p\0c1\x001000\0") == b"ok\n"
+        agent.answers.let_go.set()
+        assert await waiting == b"ok\n"
+
+
+async def test_what_does_not_end_gets_no_answer(path: Path) -> None:
+    """Then the launcher asks the next agent, as those do who wait in the queue."""
     async with running(path, Answers(), grace_s=0) as agent:
         waiting = asyncio.create_task(agent.say(CREATE))
         await asyncio.wait_for(agent.answers.came.wait(), 20)
         agent.stop.set()
-        assert await waiting == b"error floxbridge agent is being stopped; the container is tried again\n"
+        assert await waiting == b""
+        await agent.serving
+        with socket.socket(socket.AF_UNIX) as late:
+            late.connect(str(path))  # it is refused by nobody until the process ends

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from shim_hooks.agent_socket import listening
+from shim_hooks.agent_listener import listening
 from shim_hooks.doctor.examination import Node, examine
 from shim_hooks.doctor.finding import Finding, Verdict
 from shim_hooks.launcher.build import build_launcher

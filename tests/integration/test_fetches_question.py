@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from shim_hooks.agent_socket import AgentServer, listening
+from shim_hooks.agent_listener import listening
+from shim_hooks.agent_socket import AgentServer
 from shim_hooks.fetches_question import ask
 from shim_hooks.log import Log
 from tests.integration.node_rig import Node

@@ -88,7 +88,7 @@ def test_the_bundle_is_the_current_directory_by_default(rig: Rig) -> None:
     ],
 )
 def test_delete_is_told_and_waits_for_nothing(rig: Rig, arguments: tuple[str, ...]) -> None:
-    with rig.agent(answer=None) as agent:
+    with rig.agent(None) as agent:
         outcome = rig.run(*arguments)
         assert agent.requests(1) == [DeleteRequest("c1")]
     assert outcome.code == 0
@@ -113,25 +113,56 @@ def test_exec_is_told_and_goes_on_whatever_comes(rig: Rig, flags: tuple[str, ...
     (rig.folder / "P").write_text("{}")
     with rig.agent(answer) as agent:
         outcome = rig.run("exec", *flags, "c1", "--process", "Q", "create")
-        (request,) = agent.requests(1)
+        request = agent.requests(1)[0]
     assert request == ExecRequest(rig.folder / "P", "c1", 0.05 if answer is None else 2.0)
     assert outcome.runtime_argv == ["exec", *flags, "c1", "--process", "Q", "create"]
     assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "from the runtime\n", "")
 
 
-def test_an_exec_waits_a_moment_for_an_agent_that_comes_back(rig: Rig) -> None:
+CREATE = ("create", "--bundle", "bundle", "c1")
+EXEC = ("exec", "--process", "P", "c1")
+
+
+@pytest.mark.parametrize("arguments", [CREATE, EXEC], ids=["create", "exec"])
+@pytest.mark.parametrize("left", [True, False], ids=["nobody-listens", "no-socket"])
+def test_an_agent_that_comes_back_is_waited_for(rig: Rig, arguments: tuple[str, ...], left: bool) -> None:
     """A socket that is bound and not listened at refuses, as one that a dead agent left."""
     (rig.folder / "P").write_text("{}")
-    command = [str(rig.launcher), "exec", "--process", "P", "c1"]
+    command = [str(rig.launcher), *arguments]
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(rig.socket))
+        if left:
+            listener.bind(str(rig.socket))
         with subprocess.Popen(command, cwd=rig.folder, stdout=subprocess.PIPE) as process:
+            if not left:
+                listener.bind(str(rig.socket))
             listener.listen()
             listener.settimeout(30)
             connection, _ = listener.accept()
             with connection:
-                assert connection.recv(4096).startswith(b"floxbridge/1\0exec\0")
+                assert connection.recv(4096).startswith(b"floxbridge/1\0" + arguments[0].encode())
+                connection.sendall(b"ok\n")
             assert process.communicate()[0] == b"from the runtime\n"
+
+
+@pytest.mark.parametrize("arguments", [CREATE, EXEC], ids=["create", "exec"])
+def test_an_agent_that_says_nothing_is_asked_again(rig: Rig, arguments: tuple[str, ...]) -> None:
+    """It was stopped meanwhile, and with it went who waited in its queue. The next one is told what time is left."""
+    (rig.folder / "P").write_text("{}")
+    with rig.agent(b"", b"ok\n") as agent:
+        outcome = rig.run(*arguments)
+        first, second = agent.requests(2)
+    assert (outcome.code, outcome.stderr, outcome.runtime_argv) == (0, "", list(arguments))
+    assert isinstance(first, CreateRequest | ExecRequest)
+    assert isinstance(second, CreateRequest | ExecRequest)
+    assert second.deadline_s < first.deadline_s
+
+
+def test_a_request_that_kills_every_agent_ends(rig: Rig) -> None:
+    with rig.agent(b"") as agent:
+        outcome = rig.run(*CREATE)
+        assert len(agent.requests(1)) == 4
+    assert outcome.code == 1
+    assert "broke off without an answer" in outcome.stderr
 
 
 def test_an_exec_goes_on_without_an_agent(rig: Rig) -> None:
@@ -194,6 +225,7 @@ def test_the_log_is_text_where_runc_is_asked_for_text(rig: Rig) -> None:
 
 
 def test_crun_may_log_to_the_journal(rig: Rig) -> None:
+    rig.configure(deadline_ms=50)
     rig.run("--log=journald:x", "create", "--bundle", str(rig.bundle), "c1")
     rig.run("--log=file:named", "create", "--bundle", str(rig.bundle), "c1")
     assert sorted(path.name for path in rig.folder.iterdir() if "named" in path.name or ":" in path.name) == ["named"]
@@ -221,8 +253,8 @@ def test_an_answer_that_is_none_fails(rig: Rig, answer: bytes, sentence: str | N
 
 
 @pytest.mark.parametrize("stale", [False, True], ids=["no-socket", "nobody-listens"])
-def test_an_agent_that_is_away_fails_create_at_once(rig: Rig, stale: bool) -> None:
-    rig.configure(deadline_ms=3_600_000)  # pytest's own limit is shorter
+def test_an_agent_that_is_away_fails_create(rig: Rig, stale: bool) -> None:
+    rig.configure(deadline_ms=50)
     if stale:
         with rig.agent():
             pass
@@ -234,9 +266,15 @@ def test_an_agent_that_is_away_fails_create_at_once(rig: Rig, stale: bool) -> No
     )
 
 
+def test_an_agent_that_stays_away_does_not_use_up_the_deadline(rig: Rig) -> None:
+    """The operator is to read of it before kubelet gives up."""
+    rig.configure(deadline_ms=3_600_000)  # pytest's own limit is shorter
+    assert "floxbridge agent does not answer at" in rig.run(*CREATE).stderr
+
+
 def test_an_agent_that_hangs_is_given_its_deadline(rig: Rig) -> None:
     rig.configure(deadline_ms=50)
-    with rig.agent(answer=None):
+    with rig.agent(None):
         outcome = rig.run("create", "--bundle", str(rig.bundle), "c1")
     assert "has not answered within 50 ms" in outcome.stderr
     assert (outcome.code, outcome.runtime_argv) == (1, None)
@@ -358,7 +396,7 @@ def test_it_is_static(launcher: Path) -> None:
 
 def test_building_replaces_a_launcher_that_runs(launcher: Path, tmp_path: Path) -> None:
     rig = Rig(tmp_path, launcher)
-    with rig.agent(answer=None) as agent:
+    with rig.agent(None) as agent:
         waiting = subprocess.Popen([rig.launcher, "create", "--bundle", rig.bundle, "c1"])
         agent.requests(1)
         build_launcher(rig.launcher)

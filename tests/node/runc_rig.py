@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from floxbridge_demo.busybox import BusyboxMissing, static_busybox
-from shim_hooks.agent_socket import AgentServer, listening
+from shim_hooks.agent_listener import listening
+from shim_hooks.agent_socket import AgentServer
 from shim_hooks.launcher.build import build_launcher
 from shim_hooks.log import Log
 from tests.conftest import cannot_run, needs, needs_root
@@ -35,12 +36,16 @@ class Node:
         self._launcher = folder / "floxbridge-runc"
         self._launcher.write_bytes(launcher.read_bytes())
         self._launcher.chmod(0o755)
-        (folder / "floxbridge-runc.conf").write_text(f"runtime=runc\nsocket={self.socket}\ndeadline_ms=60000\n")
+        self.wait_at_most(60_000)
         self.lock = lockfile(vars={"GREETING": "hello world"})
         self.path = self.rig.environments.add(WEB, self.lock)
         busybox = folder / "state" / "store" / self.path.base_name / "bin" / "busybox"
         busybox.write_bytes(static_busybox().read_bytes())
         busybox.chmod(0o555)
+
+    def wait_at_most(self, deadline_ms: int) -> None:
+        conf = self._launcher.with_name("floxbridge-runc.conf")
+        conf.write_text(f"runtime=runc\nsocket={self.socket}\ndeadline_ms={deadline_ms}\n")
 
     def bundle(
         self,

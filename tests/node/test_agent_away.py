@@ -1,6 +1,8 @@
 """A node whose agent or registry goes away and comes back, while pods are there."""
 
+import re
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,11 @@ from tests.conftest import needs
 from tests.echoip import EchoIp
 
 NOWHERE = "http://127.0.0.1:1"
+
+
+def impatient(conf: Path) -> None:
+    """It would wait ten seconds for an agent that may be restarting."""
+    conf.write_text(re.sub(r"(?m)^deadline_ms=.*$", "deadline_ms=2000", conf.read_text()))
 
 
 def test_pods_outlive_the_agent_and_new_ones_wait_for_it(
@@ -35,6 +42,7 @@ def test_pods_outlive_the_agent_and_new_ones_wait_for_it(
         cri.start(running)
 
         agent.program.kill()
+        impatient(launcher.with_name("floxbridge-runc.conf"))
         with pytest.raises(CriFailed, match="agent"):
             cri.start(cri.create(pod, sleeper, attempt=1))
         busybox = f"{echoip.packages.busybox.path}/bin/busybox"
