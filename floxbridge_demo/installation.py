@@ -127,13 +127,14 @@ class Agent:
 
 @contextmanager
 def running_agent(
-    workplace: Workplace, registry_url: str, key: PublicKey, *, before: Sequence[str] = ()
+    workplace: Workplace, registry_url: str, key: PublicKey, *, before: Sequence[str] = (), more: Sequence[str] = ()
 ) -> Iterator[Agent]:
-    """`floxbridge-node agent`, with a node store of its own. `before` is what it is run by, as words before its own."""
+    """`floxbridge-node agent`, with a node store of its own. `before` is what it is run by, as words before its own;
+    `more` are flags."""
     socket, state = workplace.path("agent.sock"), workplace.path("node")
     command = [*before, program_path("floxbridge-node"), "agent", "--socket", str(socket), "--state-dir", str(state)]
     command += ["--registry-url", registry_url, "--trusted-key", str(key)]
-    command += ["--connect-timeout-s", "2"]  # here one machine is the node, the cluster and the developer's desk
+    command += ["--connect-timeout-s", "2", *more]  # here one machine is the node, the cluster and the desk
     log = workplace.path("logs", "agent.log")
     with Program("agent", command, log=log, environment=workplace.environment) as program:
         program.wait_for("listening", deadline_s=_START_S)

@@ -25,7 +25,7 @@ from shim_hooks.log import Log
 from shim_hooks.measured import MeasuredAnswers, MeasuredRealiser, MeasuredRegistry
 from shim_hooks.metrics import Metrics
 from shim_hooks.metrics_endpoint import metrics_endpoint
-from shim_hooks.prefetch import Prefetch
+from shim_hooks.prefetch import Prefetch, is_environment_image
 from shim_hooks.registry_client import RegistryClient
 from shim_hooks.settings import Settings
 from shim_hooks.store.collector import Collector
@@ -65,7 +65,7 @@ async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) 
         async with _in_background(
             agent.sweep_leases(after_delete_s=_AFTER_DELETE_S, interval_s=_SWEEP_INTERVAL_S),
             care.run(interval_s=_COLLECTION_INTERVAL_S),
-            *_prefetch(settings, node.realiser, log),
+            *_prefetch(settings, node.realiser, log, metrics),
         ):
             with listening(settings.socket, take_over=True) if early is None else nullcontext(early) as listener:
                 log.event("listening", socket=str(settings.socket), registry=settings.registry_url)
@@ -76,7 +76,9 @@ async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) 
         log.event("stopped")
 
 
-def _prefetch(settings: Settings, realiser: Realiser, log: Log) -> Iterator[Coroutine[Any, Any, None]]:
+def _prefetch(
+    settings: Settings, realiser: Realiser, log: Log, metrics: Metrics
+) -> Iterator[Coroutine[Any, Any, None]]:
     """The work of fetching what is pulled, if it is wanted and can be done."""
     socket = settings.containerd_socket
     if socket is None:
@@ -84,9 +86,9 @@ def _prefetch(settings: Settings, realiser: Realiser, log: Log) -> Iterator[Coro
     if importlib.util.find_spec("grpc") is None:
         log.event("prefetch_unavailable", message="grpcio is not installed: pip install 'floxbridge[cri]'")
         return
-    from shim_hooks.containerd.image_events import image_names  # late: it takes 20 MB
+    from shim_hooks.containerd.pulled_images import pulled_indexes  # late: it takes 20 MB
 
-    yield Prefetch(lambda: image_names(socket), realiser, log).run()
+    yield Prefetch(lambda: pulled_indexes(socket, is_environment_image), realiser, log, metrics).run()
 
 
 @contextlib.asynccontextmanager

@@ -36,6 +36,10 @@ class RegistryRefused(NodeError):
     """The registry answered with an error; its sentence is in the message."""
 
 
+class RegistryDenied(RegistryRefused):
+    """It may be there, and it is not for who asked: 401 or 403."""
+
+
 class ContentRejected(NodeError):
     """Bytes that are not what was promised: wrong digest, wrong NAR hash, no trusted signature, bad NAR."""
 

@@ -33,6 +33,7 @@ class Metrics:
             "registry_duration_seconds", "From a question to the registry to its answer.", "question", "outcome"
         )
         self._contact = self._gauge("registry_last_answer_timestamp_seconds", "When the registry last answered.")
+        self._prefetches = self._counter("prefetches", "Environments fetched because their image came.", "outcome")
         self._fetched = self._counter("fetched_bytes", "Bytes of store paths fetched, compressed.")
         self._collected = self._counter("collected_bytes", "Bytes that were taken away from the store.")
         self._store = self._gauge("store_bytes", "Size of the store when it was last looked at.")
@@ -60,6 +61,9 @@ class Metrics:
         self._registry_answers.labels(question, outcome).observe(seconds)
         if is_there:
             self._contact.set(self._clock())
+
+    def prefetched(self, outcome: str) -> None:
+        self._prefetches.labels(outcome).inc()
 
     def fetched(self, size: int) -> None:
         self._fetched.inc(size)

@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 
 import httpx2
 
-from shim_hooks.errors import ContentRejected, RegistryRefused, RegistryUnavailable
+from shim_hooks.errors import ContentRejected, RegistryDenied, RegistryRefused, RegistryUnavailable
 from shim_hooks.floxhub_token import FloxHubToken
 
 T = TypeVar("T")
@@ -178,7 +178,9 @@ class RegistryHttp:
             said = f"go to {target!r}, which is not done; set registry_url to where the registry is"
         else:
             said = _sentence(await _start_of(response)) or f"HTTP status {status}, without a word of explanation"
-        kind = RegistryUnavailable if status >= 500 or status in _PASSING else RegistryRefused
+        kind: type[RegistryRefused | RegistryUnavailable] = RegistryDenied if status in (401, 403) else RegistryRefused
+        if status >= 500 or status in _PASSING:
+            kind = RegistryUnavailable
         return kind(f"{asking}: the registry at {self._base_url} answers: {said}")
 
     def _cut(self, problem: Exception) -> str:

@@ -13,6 +13,7 @@ from shim_hooks.errors import (
     ContentRejected,
     LinkConflict,
     Refused,
+    RegistryDenied,
     RegistryRefused,
     RegistryUnavailable,
     StillFetching,
@@ -367,7 +368,7 @@ async def test_the_registrys_own_sentence_reaches_the_pod(registry: SmallRegistr
         pytest.param(
             Fault(status=404, body=b"<html>"), RegistryRefused, "HTTP status 404, without a word", id="no-json"
         ),
-        pytest.param(Fault(status=401, body=b'{"errors":3}'), RegistryRefused, "HTTP status 401", id="odd-errors"),
+        pytest.param(Fault(status=401, body=b'{"errors":3}'), RegistryDenied, "HTTP status 401", id="odd-errors"),
         pytest.param(Fault(status=500, body=b"[]"), RegistryUnavailable, "HTTP status 500", id="broken"),
         pytest.param(
             Fault(status=307, headers={"Location": "http://elsewhere.invalid/"}),

@@ -1,58 +1,58 @@
 """An image comes to a real containerd, and its environment to the node, before any container asks for it."""
 
-import asyncio
-import io
+import secrets
+import time
 from pathlib import Path
 
 import pytest
 
 from floxbridge_demo.containerd import ContainerdBinaries, running_containerd
+from floxbridge_demo.cri import Cri
+from floxbridge_demo.installation import Agent, running_agent
 from floxbridge_demo.workplace import Workplace
-from shim_hooks.containerd.image_events import ContainerdUnavailable, image_names
-from shim_hooks.log import Log
-from shim_hooks.prefetch import Prefetch
-from tests.integration.node_rig import running_node
-from tests.integration.small_registry import Package, SmallRegistry, program
+from shim_hooks.containerd.pulled_images import ContainerdUnavailable, pulled_indexes
+from tests.echoip import EchoIp
 
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
-
-ONE = Package.make("one", program("one"))
+_DEADLINE_S = 60
 
 
-class Lines(io.StringIO):
-    """A log that tells when something was written to it."""
+def pulled_until_fetched(cri: Cri, image: str, agent: Agent, ref: str, *, anew: bool) -> None:
+    """containerd does not say from when on it is listened to: until the agent heard of it, the image is pulled `anew`."""
+    end = time.monotonic() + _DEADLINE_S
+    while time.monotonic() < end:
+        cri.pull(image)
+        if any(event["asked"] == ref for event in agent.program.events("prefetched")):
+            return
+        if anew:
+            cri.remove_image(image)
+    raise AssertionError(agent.program.log_end())
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = asyncio.Event()
 
-    def write(self, text: str) -> int:
-        self.written.set()
-        return super().write(text)
-
-
-async def test_a_tag_that_moves_fetches_its_environment(
-    containerd_binaries: ContainerdBinaries, workplace: Workplace, tmp_path: Path
+@pytest.mark.parametrize("by", ["live", "1", "digest"])
+def test_an_image_that_comes_has_its_environment_fetched(
+    containerd_binaries: ContainerdBinaries, echoip: EchoIp, workplace: Workplace, by: str
 ) -> None:
-    registry, log = SmallRegistry(), Lines()
-    registry.push("acme/web", 1, ONE)
-    launcher = Path("/bin/true")  # no pod is run
-    with running_containerd(containerd_binaries, workplace, registry_url="http://127.0.0.1:1", launcher=launcher) as it:
-        async with registry.serving(), running_node(tmp_path / "state", registry.url) as node:
-            prefetch = Prefetch(lambda: image_names(it.places.socket), node.realiser, Log(log))
-            running = asyncio.create_task(prefetch.run())
-            image = (await asyncio.to_thread(it.ctr, "images", "ls", "-q")).split()[0]
-            async with asyncio.timeout(60):
-                while not log.written.is_set():  # containerd does not say from when on it is listened to
-                    tag = ("images", "tag", "--force", image, "docker.io/flox/empty/acme/web:live")
-                    await asyncio.to_thread(it.ctr, *tag)
-            running.cancel()
-            await asyncio.wait([running])
-            assert '"event": "prefetched", "asked": "acme/web", "generation": 1' in log.getvalue()
-            assert node.has(ONE)
+    """By its exact name, which has capitals, whatever the image was pulled by; and again when its tag moves."""
+    environment, url = f"limeytexan/Web-{secrets.token_hex(4)}", echoip.registry.url
+    packages = echoip.packages
+    echoip.push(environment, packages.busybox)
+    with running_containerd(containerd_binaries, workplace, registry_url=url, launcher=Path("/bin/true")) as it:
+        socket = ("--containerd-socket", str(it.places.socket))
+        with running_agent(workplace, url, echoip.cache.public_key, more=socket) as agent:
+            digest = echoip.registry.digest(environment)
+            at = f"@{digest}" if by == "digest" else f":{by}"
+            image = f"docker.io/flox/empty/{environment.lower()}{at}"
+            pulled_until_fetched(it.cri, image, agent, f"{environment}:1", anew=True)
+            assert (agent.state / "store" / packages.busybox.path.base_name).exists()
+            if by == "live":
+                echoip.push(environment, packages.greeting)
+                echoip.registry.wait_for_another(environment, digest)
+                pulled_until_fetched(it.cri, image, agent, f"{environment}:2", anew=False)
+                assert (agent.state / "store" / packages.greeting.path.base_name).exists()
 
 
+@pytest.mark.anyio
 async def test_no_containerd(tmp_path: Path) -> None:
     with pytest.raises(ContainerdUnavailable, match="cannot be listened to"):
-        async for _ in image_names(tmp_path / "containerd.sock"):
+        async for _ in pulled_indexes(tmp_path / "containerd.sock", lambda name: True):
             pass
