@@ -12,10 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from flox_formats.store_path import STORE_DIR, StorePath
-from shim_hooks.bundle.annotations import SKIP_CONTAINERS
+from flox_formats.store_path import StorePath
 from shim_hooks.bundle.decision import InEnvironment, Untouched, decide
-from shim_hooks.bundle.edits import apply_edits
+from shim_hooks.bundle.edits import OwnStore, apply_edits
 from shim_hooks.bundle.file import read_process, read_spec, write_process, write_spec
 from shim_hooks.bundle.pinned import PinnedGeneration
 from shim_hooks.bundle.placing import joined, placement
@@ -23,11 +22,11 @@ from shim_hooks.bundle.rootfs import Rootfs
 from shim_hooks.bundle.spec import Spec
 from shim_hooks.bundle.token_mount import find_token
 from shim_hooks.environment.realise import Realised, Wanted
-from shim_hooks.errors import NodeError, NotSupported, RegistryUnavailable, StoreFailed
+from shim_hooks.errors import NodeError, RegistryUnavailable, StoreFailed
 from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
 from shim_hooks.log import Log
+from shim_hooks.store.container_stores import ContainerStores, refuse_as_layer
 from shim_hooks.store.leases import Lease, LeaseInvalid
-from shim_hooks.store.mutable_stores import MutableStores
 from shim_hooks.threads import in_thread
 
 _SHARE = 0.9
@@ -55,8 +54,8 @@ class Leases(Protocol):
 
 
 class Agent:
-    def __init__(self, realiser: Realiser, leases: Leases, mutable: MutableStores, log: Log) -> None:
-        self._realiser, self._leases, self._mutable, self._log = realiser, leases, mutable, log
+    def __init__(self, realiser: Realiser, leases: Leases, stores: ContainerStores, log: Log) -> None:
+        self._realiser, self._leases, self._stores, self._log = realiser, leases, stores, log
         self._deleted = asyncio.Event()
 
     async def create(self, request: CreateRequest) -> None:
@@ -114,7 +113,7 @@ class Agent:
     async def _sweep(self) -> None:
         try:
             dropped = await in_thread(self._leases.sweep)
-            await in_thread(lambda: self._mutable.sweep(self._leases.container_ids))
+            await in_thread(lambda: self._stores.sweep(self._leases.container_ids))
         except NodeError as problem:
             self._log.event("sweep_failed", message=str(problem))
             return
@@ -123,11 +122,6 @@ class Agent:
 
     async def _enter(self, request: CreateRequest, spec: Spec, decision: InEnvironment) -> Realised:
         rootfs = await in_thread(lambda: Rootfs.look(request.bundle, spec))
-        if rootfs.has_store:
-            raise NotSupported(
-                f"the image has packages of its own in {STORE_DIR}, which the environment's would hide; that is not "
-                f"supported yet: use another image, or list the container in {SKIP_CONTAINERS}"
-            )
         async with self._holding(decision.wanted, request.deadline_s * _SHARE) as realised:
             await in_thread(lambda: self._place(request, spec, rootfs, realised, decision))
         return realised
@@ -166,10 +160,21 @@ class Agent:
     ) -> None:
         self._leases.take(request.container_id, request.bundle, realised.paths)
         try:
-            mutable = self._mutable.make(request.container_id, spec.user) if decision.nix_mutable else None
-            edited = apply_edits(spec, placement(spec, rootfs, realised, decision.wanted.mode, mutable))
+            mutable = self._stores.make_mutable(request.container_id, spec.user) if decision.nix_mutable else None
+            own = self._own_store(request.container_id, rootfs, realised)
+            edited = apply_edits(
+                spec, placement(spec, rootfs, realised, decision.wanted.mode, mutable=mutable, own=own)
+            )
             if edited is not spec:
                 write_spec(request.bundle, edited)
         except BaseException:
             self._leases.drop(request.container_id)  # and with the lease, at the next sweep, what it alone kept
             raise
+
+    def _own_store(self, container_id: str, rootfs: Rootfs, realised: Realised) -> OwnStore | None:
+        """What the image brings itself stays to be seen, but for what the environment has as well."""
+        if rootfs.own_store is None:
+            return None
+        refuse_as_layer(rootfs.own_store, "use an image without packages of its own in /nix/store")
+        names = rootfs.among_its_own(path.base_name for path in realised.paths)
+        return OwnStore(rootfs.own_store, self._stores.hide(container_id, names) if names else None)

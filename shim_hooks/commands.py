@@ -29,8 +29,8 @@ from shim_hooks.prefetch import Prefetch, is_environment_image
 from shim_hooks.registry_client import RegistryClient
 from shim_hooks.settings import Settings
 from shim_hooks.store.collector import Collector
+from shim_hooks.store.container_stores import ContainerStores
 from shim_hooks.store.leases import Leases
-from shim_hooks.store.mutable_stores import MutableStores
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store_care import StoreCare
 from shim_hooks.store_commands import store_bound
@@ -56,7 +56,7 @@ async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) 
     async with open_node(settings, log, metrics) as node:
         care = StoreCare(Collector(node.store, leases), store_bound(settings), log, collected=metrics.collected)
         node.landed = care.wake
-        mutable = MutableStores(settings.state_dir / "mutable")
+        mutable = ContainerStores(settings.state_dir / "mutable")
         agent = Agent(MeasuredRealiser(node.realiser, metrics), leases, mutable, log)
         metrics.watch("leases", "Containers that use the store.", lambda: len(leases.container_ids()))
         metrics.watch(

@@ -4,7 +4,7 @@ Belongs here: what is changed, and in which order. Does not: finding out what to
 the file (`file.py`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +12,23 @@ from flox_formats.store_path import STORE_DIR
 from shim_hooks.bundle.pinned import MARK, PinnedGeneration
 from shim_hooks.bundle.process_env import replaced, without_ours
 from shim_hooks.bundle.spec import Mount, Spec
-from shim_hooks.store.mutable_stores import MutableStore
+from shim_hooks.store.container_stores import MutableStore
 
 ACTIVATION_RECORD = "/run/floxbridge-activation"
 """Where the scripts of an activation keep what it changed. They name it too."""
 
 
 @dataclass(frozen=True, slots=True)
+class OwnStore:
+    """The store paths that an image brings itself, and what hides those of them that the environment has, too."""
+
+    path: Path
+    hidden: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
-    """What to put the container into. `store_dir` is the node's folder of store paths.
+    """What to put the container into. `store_dir` is the node's folder of store paths, `own` the image's.
 
     `script` is what runs the command, as the arguments before it; empty where nothing needs to. `mutable` is where
     the container's own changes of the store go; None where it may make none.
@@ -33,6 +41,7 @@ class Placement:
     rootfs_has_tmp: bool
     script: tuple[str, ...]
     mutable: MutableStore | None
+    own: OwnStore | None
 
 
 def apply_edits(spec: Spec, placement: Placement) -> Spec:
@@ -50,14 +59,24 @@ def take_our_variables_out(spec: Spec, placement: Placement) -> Spec:
 
 def mount_the_store(spec: Spec, placement: Placement) -> Spec:
     """Last, so that no other mount covers it; below it there is none, or the decision would have refused."""
-    if placement.mutable is None:
+    if placement.mutable is None and placement.own is None:
         options = ("rbind", "rprivate", "ro", "nosuid", "nodev")
         store = Mount(STORE_DIR, "bind", str(placement.store_dir), options)
     else:
-        upper, work = placement.mutable.upper, placement.mutable.work
-        layers = (f"lowerdir={placement.store_dir}", f"upperdir={upper}", f"workdir={work}")
-        store = Mount(STORE_DIR, "overlay", "overlay", ("nosuid", "nodev", *layers))
+        store = Mount(STORE_DIR, "overlay", "overlay", ("nosuid", "nodev", *_layers(placement)))
     return spec.without_mount(STORE_DIR).with_mounts(last=[store])
+
+
+def _layers(placement: Placement) -> Iterator[str]:
+    """The node's store lies over the image's own, so that nothing of an image stands in the environment's place."""
+    own = placement.own
+    lower = [placement.store_dir, *(() if own is None else (own.hidden, own.path))]
+    yield "lowerdir=" + ":".join(str(layer) for layer in lower if layer is not None)
+    if placement.mutable is None:
+        yield "ro"
+    else:
+        yield f"upperdir={placement.mutable.upper}"
+        yield f"workdir={placement.mutable.work}"
 
 
 def set_environment(spec: Spec, placement: Placement) -> Spec:

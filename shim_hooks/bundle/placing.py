@@ -6,7 +6,7 @@ Belongs here: looking at the environment's files, and putting together what the 
 
 from collections.abc import Iterable
 
-from shim_hooks.bundle.edits import Placement
+from shim_hooks.bundle.edits import OwnStore, Placement
 from shim_hooks.bundle.pinned import PinnedGeneration
 from shim_hooks.bundle.process import Process
 from shim_hooks.bundle.process_env import replaced, variables, without_ours
@@ -16,11 +16,13 @@ from shim_hooks.environment.activation import REMOVED, Activation, Role, activat
 from shim_hooks.environment.contents import DevelopmentContents, EnvironmentContents
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realise import Realised
-from shim_hooks.store.mutable_stores import MutableStore
+from shim_hooks.store.container_stores import MutableStore
 from shim_hooks.store.store_tree import StoreTree
 
 
-def placement(spec: Spec, rootfs: Rootfs, realised: Realised, mode: Mode, mutable: MutableStore | None) -> Placement:
+def placement(
+    spec: Spec, rootfs: Rootfs, realised: Realised, mode: Mode, *, mutable: MutableStore | None, own: OwnStore | None
+) -> Placement:
     """Blocks. Raises Refused for an environment that cannot be activated, StoreFailed."""
     activation = _activation(realised, mode, spec.env)
     return Placement(
@@ -31,6 +33,7 @@ def placement(spec: Spec, rootfs: Rootfs, realised: Realised, mode: Mode, mutabl
         rootfs_has_tmp=rootfs.has_tmp,
         script=() if activation.script is None else activation.script.arguments(Role.FIRST),
         mutable=mutable,
+        own=own,
     )
 
 

@@ -4,6 +4,7 @@ Belongs here: looking, without following a symlink of the container's: it may le
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,10 +16,13 @@ from shim_hooks.errors import BundleInvalid
 
 @dataclass(frozen=True, slots=True)
 class Rootfs:
-    """`has_store`: the image brings store paths of its own, which the node's store would hide."""
+    """`own_store` is the folder of the store paths that the image brings itself; None where it brings none.
+
+    No symlink leads there, nor can one be put there before the container runs: nobody else has its root filesystem.
+    """
 
     has_tmp: bool
-    has_store: bool
+    own_store: Path | None
 
     @classmethod
     def look(cls, bundle: Path, spec: Spec) -> Self:
@@ -27,11 +31,25 @@ class Rootfs:
         try:
             root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                return cls(has_tmp=_exists("tmp", root), has_store=_has_entries(STORE_DIR, root))
+                has_store = _has_entries(STORE_DIR, root)
+                return cls(_exists("tmp", root), path / STORE_DIR.lstrip("/") if has_store else None)
             finally:
                 os.close(root)
         except OSError as problem:
             raise BundleInvalid(f"the container's root filesystem {path}: {problem.strerror}") from problem
+
+    def among_its_own(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Which of these names the image's own store has, too. Blocks. Raises BundleInvalid."""
+        if self.own_store is None:
+            return ()
+        try:
+            store = os.open(self.own_store, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                return tuple(name for name in names if _exists(name, store))
+            finally:
+                os.close(store)
+        except OSError as problem:
+            raise BundleInvalid(f"the store of the container's image {self.own_store}: {problem.strerror}") from problem
 
 
 def _exists(name: str, folder: int) -> bool:

@@ -17,8 +17,8 @@ from shim_hooks.environment.activation_files import activation_files
 from shim_hooks.environment.realise import Realised, Wanted
 from shim_hooks.errors import RegistryRefused
 from shim_hooks.log import Log
+from shim_hooks.store.container_stores import ContainerStores
 from shim_hooks.store.leases import Leases
-from shim_hooks.store.mutable_stores import MutableStores
 
 WEB = EnvironmentName.parse("acme/web")
 
@@ -98,7 +98,7 @@ class AgentRig:
         self.environments = Environments(folder / "state" / "store")
         self.leases = Leases(folder / "state" / "leases")
         self._log = Lines()
-        self.mutable = MutableStores(folder / "state" / "mutable")
+        self.mutable = ContainerStores(folder / "state" / "mutable")
         self.agent = Agent(self.environments, self.leases, self.mutable, Log(self._log))
 
     def restarted(self) -> "AgentRig":

@@ -148,8 +148,11 @@ async def test_unknown_annotations_are_logged(rig: AgentRig) -> None:
     assert rig.logged()[0]["warnings"] == ["annotation flox.dev/trust is not one that floxbridge knows"]
 
 
-def _with_store(bundle: Path) -> None:
-    (bundle / "rootfs" / "nix" / "store" / "x").mkdir(parents=True)
+def _with_odd_store(bundle: Path) -> None:
+    """In a root filesystem that no mount can name."""
+    (bundle / "odd:rootfs" / "nix" / "store" / "x").mkdir(parents=True)
+    document = json.loads((bundle / "config.json").read_text())
+    (bundle / "config.json").write_text(json.dumps({**document, "root": {"path": "odd:rootfs"}}))
 
 
 def _without_rootfs(bundle: Path) -> None:
@@ -163,7 +166,7 @@ def _without_rootfs(bundle: Path) -> None:
         pytest.param("acme/web:9", None, RegistryRefused, "acme/web has no generation 9", id="unknown-generation"),
         pytest.param("acme/web:2", None, Refused, "its manifest has a hook", id="scripted-without-bash"),
         pytest.param("acme/web:3", None, Refused, "the value of A in its [vars] needs a shell", id="expansion"),
-        pytest.param("acme/web:1", _with_store, NotSupported, "packages of its own in /nix/store", id="own-store"),
+        pytest.param("acme/web:1", _with_odd_store, NotSupported, "a comma, colon or backslash", id="own-store"),
         pytest.param("acme/web:1", _without_rootfs, BundleInvalid, "root filesystem", id="no-rootfs"),
     ],
 )

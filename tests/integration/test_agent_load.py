@@ -14,8 +14,8 @@ from shim_hooks.agent_listener import listening
 from shim_hooks.agent_socket import AgentServer
 from shim_hooks.log import Log
 from shim_hooks.store.collector import Bound, Collector
+from shim_hooks.store.container_stores import ContainerStores
 from shim_hooks.store.leases import Leases
-from shim_hooks.store.mutable_stores import MutableStores
 from shim_hooks.store_care import StoreCare
 from tests.integration.node_rig import Node, running_node
 from tests.integration.small_registry import Fault, Generation, Package, SmallRegistry, program
@@ -69,7 +69,7 @@ async def whole_agent(
     async with running_node(folder / "state", registry.url, lookup_timeout_s=lookup_timeout_s) as node:
         whole = WholeAgent(folder, node)
         log = Log(whole.log)
-        agent = Agent(node.realiser, whole.leases, MutableStores(folder / "state" / "mutable"), log)
+        agent = Agent(node.realiser, whole.leases, ContainerStores(folder / "state" / "mutable"), log)
         stop = asyncio.Event()
         with listening(whole.socket) as listener:
             serving = asyncio.create_task(AgentServer(agent, log).serve(listener, stop, grace_s=20))

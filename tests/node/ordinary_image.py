@@ -16,18 +16,23 @@ from floxbridge_demo.machine import native_system
 from tests.conftest import cannot_run
 
 ORDINARY_IMAGE = "floxbridge.invalid/ordinary:1"
+OWN_STORE_IMAGE = "floxbridge.invalid/own-store:1"
+OWN_SHELL = "/nix/store/0c5m9yyl5r3jfvmqnq2jw7yxbf2p4s2r-own/bin/sh"
 _SHELL = Path("/bin/dash")
 _PROGRAMS = ("cat", "id", "pwd", "env", "true", "sleep", "touch", "ls", "readlink")
 
 
-def ordinary_image_archive() -> bytes:
-    """An OCI image layout as a tar file. Skips where there is no dynamic shell to make it of."""
+def ordinary_image_archive(name: str = ORDINARY_IMAGE) -> bytes:
+    """An OCI image layout as a tar file; `OWN_STORE_IMAGE` has a shell in /nix/store, too. Skips where there is no
+    dynamic shell to make it of."""
     programs = [_SHELL, *(Path("/usr/bin") / name for name in _PROGRAMS)]
     if not all(program.exists() for program in programs):
         cannot_run("an ordinary image is made of Debian's dash and coreutils")
     files = {f"usr/bin/{program.name}": program.read_bytes() for program in programs}
     files |= {path.lstrip("/"): Path(path).read_bytes() for program in programs for path in _libraries(program)}
     files["etc/passwd"] = b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"
+    if name == OWN_STORE_IMAGE:
+        files[OWN_SHELL.lstrip("/")] = _SHELL.read_bytes()
     layer = _layer(files)
     config = canonical_json(
         {
@@ -46,8 +51,8 @@ def ordinary_image_archive() -> bytes:
             "layers": [_descriptor("layer.v1.tar+gzip", packed)],
         }
     )
-    name = {"annotations": {"io.containerd.image.name": ORDINARY_IMAGE}}
-    index = canonical_json({"schemaVersion": 2, "manifests": [_descriptor("manifest.v1+json", manifest) | name]})
+    named = {"annotations": {"io.containerd.image.name": name}}
+    index = canonical_json({"schemaVersion": 2, "manifests": [_descriptor("manifest.v1+json", manifest) | named]})
     blobs = {f"blobs/sha256/{Digest.of(data).hex}": data for data in (packed, config, manifest)}
     return _tar({"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": index, **blobs})
 

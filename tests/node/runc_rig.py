@@ -28,7 +28,12 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Node:
-    """A launcher in front of runc, an agent behind it, and an environment that holds busybox."""
+    """A launcher in front of runc, an agent behind it, and an environment that holds busybox.
+
+    `before` is what the launcher is run by, as words before its own.
+    """
+
+    before: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, launcher: Path) -> None:
         self.rig, self._folder = AgentRig(folder), folder
@@ -36,16 +41,16 @@ class Node:
         self._launcher = folder / "floxbridge-runc"
         self._launcher.write_bytes(launcher.read_bytes())
         self._launcher.chmod(0o755)
-        self.wait_at_most(60_000)
+        self.configure()
         self.lock = lockfile(vars={"GREETING": "hello world"})
         self.path = self.rig.environments.add(WEB, self.lock)
         busybox = folder / "state" / "store" / self.path.base_name / "bin" / "busybox"
         busybox.write_bytes(static_busybox().read_bytes())
         busybox.chmod(0o555)
 
-    def wait_at_most(self, deadline_ms: int) -> None:
+    def configure(self, *, runtime: str = "runc", deadline_ms: int = 60_000) -> None:
         conf = self._launcher.with_name("floxbridge-runc.conf")
-        conf.write_text(f"runtime=runc\nsocket={self.socket}\ndeadline_ms={deadline_ms}\n")
+        conf.write_text(f"runtime={runtime}\nsocket={self.socket}\ndeadline_ms={deadline_ms}\n")
 
     def bundle(
         self,
@@ -67,7 +72,7 @@ class Node:
         return self.rig.bundle(name, annotations=annotations, **{**members, "process": process})
 
     def run(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        command = [str(self._launcher), "--root", str(self._folder / "runc"), *arguments]
+        command = [*self.before, str(self._launcher), "--root", str(self._folder / "runc"), *arguments]
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
 
     def run_detached(self, bundle: Path, container_id: str) -> None:

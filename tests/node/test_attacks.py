@@ -22,6 +22,7 @@ def outside(tmp_path: Path) -> Path:
     folder = tmp_path / "node-etc"
     (folder / "store").mkdir(parents=True)
     (folder / "passwd").write_text("the node's own")
+    (folder / "store" / "secret").write_text("the node's own")
     return folder
 
 
@@ -80,6 +81,7 @@ async def test_a_root_filesystem_leads_nowhere(node: Node, outside: Path, trick:
     assert state(outside) == before, ran
     assert state_of_etc() == etc
     assert "passwd" not in ran.stdout, ran
+    assert "secret" not in ran.stdout, ran
     assert {it.name for it in (node.rig.folder / "state" / "store").iterdir()} >= {node.path.base_name}
     assert not (node.rig.folder / "state" / "store" / "passwd").exists()
 

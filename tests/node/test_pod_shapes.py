@@ -20,7 +20,7 @@ from floxbridge_demo.sandbox_image import SANDBOX_IMAGE
 from tests.conftest import cannot_run
 from tests.echoip import EchoIp
 from tests.node.conftest import Node
-from tests.node.ordinary_image import ORDINARY_IMAGE, ordinary_image_archive
+from tests.node.ordinary_image import ORDINARY_IMAGE, OWN_SHELL, OWN_STORE_IMAGE, ordinary_image_archive
 
 EMPTY = "flox/empty:1.0.0"
 _BASH = Path("/bin/bash-static")
@@ -73,8 +73,9 @@ def environments(echoip: EchoIp, tmp_path_factory: pytest.TempPathFactory) -> tu
 @pytest.fixture(scope="session")
 def shapes(node: Node, environments: tuple[str, str]) -> Shapes:
     archive = node.workplace.path("ordinary.tar")
-    archive.write_bytes(ordinary_image_archive())
-    node.containerd.ctr("images", "import", "--snapshotter", node.containerd.places.snapshotter, str(archive))
+    for image in (ORDINARY_IMAGE, OWN_STORE_IMAGE):
+        archive.write_bytes(ordinary_image_archive(image))
+        node.containerd.ctr("images", "import", "--snapshotter", node.containerd.places.snapshotter, str(archive))
     return Shapes(node, *environments)
 
 
@@ -84,7 +85,7 @@ def pod(environment: str, **annotations: str) -> PodSpec:
 
 
 def started(shapes: Shapes, running: RunningPod, spec: ContainerSpec) -> Container:
-    if spec.image not in (SANDBOX_IMAGE, ORDINARY_IMAGE):
+    if spec.image not in (SANDBOX_IMAGE, ORDINARY_IMAGE, OWN_STORE_IMAGE):
         shapes.node.cri.pull(spec.image)
     container = shapes.node.cri.create(running.sandbox, spec)
     shapes.node.cri.start(container)
@@ -150,6 +151,18 @@ def test_the_programs_of_an_ordinary_image(shapes: Shapes, pods: dict[str, Runni
     found = dict(line.split("=", 1) for line in variables)
     assert found["PATH"] == f"{found['FLOX_ENV']}/bin:/usr/bin:/bin"
     assert (found["LANG"], program) == ("C.UTF-8", "/usr/bin/readlink")
+
+
+@pytest.mark.parametrize("kind", ["scripted", "static"])
+def test_an_image_with_packages_of_its_own(shapes: Shapes, kind: str) -> None:
+    """Its own are there beside the environment's, and so they are for who joins; none can be changed."""
+    look = (OWN_SHELL, "-c", "busybox echo $HOOKED; /bin/touch /nix/store/new || echo read-only")
+    with shapes.node.pod(pod(shapes.environment(kind))) as running:
+        once = ContainerSpec("once", OWN_STORE_IMAGE, look)
+        assert output(shapes, running, once).splitlines()[:1] == ["/tmp/v"]
+        staying = started(shapes, running, ContainerSpec("staying", OWN_STORE_IMAGE, (OWN_SHELL, "-c", "sleep 600")))
+        joined = shapes.node.cri.execute(staying, *look)
+        assert (joined.exit_code, joined.stdout) == (0, "/tmp/v\nread-only\n"), joined.stderr
 
 
 @pytest.mark.parametrize("mode", ["run", "dev"])

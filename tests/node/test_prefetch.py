@@ -17,7 +17,7 @@ _DEADLINE_S = 60
 
 
 def pulled_until_fetched(cri: Cri, image: str, agent: Agent, ref: str, *, anew: bool) -> None:
-    """containerd does not say from when on it is listened to: until the agent heard of it, the image is pulled `anew`."""
+    """containerd does not say from when on it is listened to: until the agent heard it, the image is pulled `anew`."""
     end = time.monotonic() + _DEADLINE_S
     while time.monotonic() < end:
         cri.pull(image)

@@ -63,7 +63,7 @@ async def test_an_exec_joins_the_environment(node: Node) -> None:
 
 async def test_without_an_agent_nothing_is_created(node: Node) -> None:
     bundle = node.bundle(["busybox", "env"])
-    node.wait_at_most(500)
+    node.configure(deadline_ms=500)
     ran = await asyncio.to_thread(node.run, "run", "--bundle", str(bundle), "floxbridge-test")
     assert ran.returncode == 1
     assert "floxbridge agent does not answer at" in ran.stderr

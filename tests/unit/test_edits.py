@@ -11,6 +11,7 @@ from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName
 from shim_hooks.bundle.edits import (
     EDITS,
+    OwnStore,
     Placement,
     apply_edits,
     mount_the_store,
@@ -21,7 +22,7 @@ from shim_hooks.bundle.edits import (
 )
 from shim_hooks.bundle.pinned import PinnedGeneration
 from shim_hooks.bundle.spec import Spec
-from shim_hooks.store.mutable_stores import MutableStore
+from shim_hooks.store.container_stores import MutableStore
 
 GENERATION = PinnedGeneration(EnvironmentName.parse("acme/web"), 12, Digest.of(b"lock"))
 
@@ -33,6 +34,7 @@ def placement(
     number: int = 12,
     script: tuple[str, ...] = (),
     mutable: MutableStore | None = None,
+    own: OwnStore | None = None,
 ) -> Placement:
     return Placement(
         generation=PinnedGeneration(GENERATION.environment, number, GENERATION.lockfile),
@@ -42,6 +44,7 @@ def placement(
         rootfs_has_tmp=has_tmp,
         script=script,
         mutable=mutable,
+        own=own,
     )
 
 
@@ -162,17 +165,27 @@ def test_a_command_that_needs_no_script(args: list[str], script: tuple[str, ...]
     assert run_through_activation(before, placement(script=script)) == before
 
 
-def test_a_store_of_its_own() -> None:
-    edited = mount_the_store(spec(), placement(mutable=MutableStore(Path("/s/c/upper"), Path("/s/c/work"))))
+MUTABLE = MutableStore(Path("/s/c/upper"), Path("/s/c/work"))
+OWN = OwnStore(Path("/b/rootfs/nix/store"), None)
+HIDING = OwnStore(Path("/b/rootfs/nix/store"), Path("/s/c/hidden"))
+NODE = "/var/lib/floxbridge/store"
+WRITABLE = ["upperdir=/s/c/upper", "workdir=/s/c/work"]
+
+
+@pytest.mark.parametrize(
+    ("mutable", "own", "layers"),
+    [
+        pytest.param(MUTABLE, None, [f"lowerdir={NODE}", *WRITABLE], id="mutable"),
+        pytest.param(None, OWN, [f"lowerdir={NODE}:/b/rootfs/nix/store", "ro"], id="own"),
+        pytest.param(None, HIDING, [f"lowerdir={NODE}:/s/c/hidden:/b/rootfs/nix/store", "ro"], id="own-hidden"),
+        pytest.param(MUTABLE, OWN, [f"lowerdir={NODE}:/b/rootfs/nix/store", *WRITABLE], id="own-and-mutable"),
+    ],
+)
+def test_a_store_of_layers(mutable: MutableStore | None, own: OwnStore | None, layers: list[str]) -> None:
+    edited = mount_the_store(spec(), placement(mutable=mutable, own=own))
     assert edited.document["mounts"][-1] == {  # type: ignore[index]
         "destination": "/nix/store",
         "type": "overlay",
         "source": "overlay",
-        "options": [
-            "nosuid",
-            "nodev",
-            "lowerdir=/var/lib/floxbridge/store",
-            "upperdir=/s/c/upper",
-            "workdir=/s/c/work",
-        ],
+        "options": ["nosuid", "nodev", *layers],
     }
