@@ -7,8 +7,9 @@ create of an edited one would have nothing to do. Bundles and runc's records lie
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -63,16 +64,18 @@ class _Creates:
     root: Path
     bundle: _Bundle
     log: Path
+    numbers: Iterator[int] = field(default_factory=count)
 
     def __call__(self, env: list[str], annotations: Mapping[str, str]) -> float:
         self.bundle.write(env, annotations)
         command = [self.program, "--root", str(self.root)]
         pid_file = str(self.bundle.folder / "pid")
-        create = ["create", "--bundle", str(self.bundle.folder), "--pid-file", pid_file, "floxbridge-bench"]
+        container_id = f"floxbridge-bench-{next(self.numbers)}"  # kubelet never gives one twice
+        create = ["create", "--bundle", str(self.bundle.folder), "--pid-file", pid_file, container_id]
         try:
             return timed([*command, *create], log=self.log)
         finally:
-            timed([*command, "delete", "--force", "floxbridge-bench"], log=self.log.with_suffix(".delete"))
+            timed([*command, "delete", "--force", container_id], log=self.log.with_suffix(".delete"))
 
 
 def _measure(stage: Stage) -> list[Figure]:

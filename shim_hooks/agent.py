@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,8 @@ from shim_hooks.bundle.placing import joined, placement
 from shim_hooks.bundle.rootfs import Rootfs
 from shim_hooks.bundle.spec import Spec
 from shim_hooks.bundle.token_mount import find_token
-from shim_hooks.environment.realise import Realised, Wanted
+from shim_hooks.environment.mode import Mode
+from shim_hooks.environment.realised import Realised, Wanted
 from shim_hooks.errors import NodeError, RegistryUnavailable, StoreFailed
 from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
 from shim_hooks.log import Log
@@ -34,7 +35,17 @@ _SHARE = 0.9
 
 
 class Realiser(Protocol):
-    """Within the context nothing is taken away: there a lease is taken."""
+    """`holding`: within the context nothing is taken away, there a lease is taken.
+
+    `pin_down` asks which generation is live. `at_hand`: what nobody has to wait for; once there is a lease `is_here`
+    tells whether all of it is. Both of these block.
+    """
+
+    async def pin_down(self, wanted: Wanted, *, deadline_s: float) -> Wanted: ...
+
+    def at_hand(self, wanted: Wanted) -> Realised | None: ...
+
+    def is_here(self, realised: Realised, mode: Mode) -> bool: ...
 
     def holding(self, wanted: Wanted, *, deadline_s: float) -> AbstractAsyncContextManager[Realised]: ...
 
@@ -53,6 +64,16 @@ class Leases(Protocol):
     def sweep(self) -> Sequence[str]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Container:
+    """What a create is about, as far as its bundle says."""
+
+    request: CreateRequest
+    spec: Spec
+    rootfs: Rootfs
+    decision: InEnvironment
+
+
 class Agent:
     def __init__(self, realiser: Realiser, leases: Leases, stores: ContainerStores, log: Log) -> None:
         self._realiser, self._leases, self._stores, self._log = realiser, leases, stores, log
@@ -61,14 +82,12 @@ class Agent:
     async def create(self, request: CreateRequest) -> None:
         """Puts the bundle into its environment. Raises NodeError, and then the bundle is as it was."""
         began = time.monotonic()
-        spec = await in_thread(lambda: read_spec(request.bundle))
-        decision = decide(spec)
-        if isinstance(decision, Untouched):
-            self._log.event("untouched", container=request.container_id, reason=decision.reason)
+        container, realised = await in_thread(lambda: self._enter_at_once(request))
+        if isinstance(container, Untouched):
+            self._log.event("untouched", container=request.container_id, reason=container.reason)
             return
-        token = await in_thread(lambda: find_token(spec))
-        asked = replace(decision, wanted=replace(decision.wanted, token=token))
-        realised = await self._enter(request, spec, asked)
+        if realised is None:
+            realised = await self._enter(container, request.deadline_s * _SHARE)
         self._log.event(
             "created",
             container=request.container_id,
@@ -77,7 +96,7 @@ class Agent:
             lockfile=str(realised.lockfile.digest),
             fetched_bytes=realised.fetched_bytes,
             ms=round((time.monotonic() - began) * 1000, 1),
-            warnings=decision.warnings,
+            warnings=container.decision.warnings,
         )
 
     async def exec(self, request: ExecRequest) -> None:
@@ -89,8 +108,11 @@ class Agent:
         if wanted is None:
             return
         process = await in_thread(lambda: read_process(request.process))
-        async with self._holding(wanted, request.deadline_s * _SHARE) as realised:  # its container has a lease
-            pass
+        async with (
+            _waiting(wanted, time.monotonic() + request.deadline_s * _SHARE) as left_s,
+            self._realiser.holding(wanted, deadline_s=left_s) as realised,
+        ):
+            pass  # its container has a lease
         await in_thread(lambda: write_process(request.process, joined(process, realised, wanted.mode)))
 
     def delete(self, request: DeleteRequest) -> None:
@@ -120,24 +142,39 @@ class Agent:
         if dropped:
             self._log.event("leases_dropped", containers=dropped)
 
-    async def _enter(self, request: CreateRequest, spec: Spec, decision: InEnvironment) -> Realised:
-        rootfs = await in_thread(lambda: Rootfs.look(request.bundle, spec))
-        async with self._holding(decision.wanted, request.deadline_s * _SHARE) as realised:
-            await in_thread(lambda: self._place(request, spec, rootfs, realised, decision))
+    def _enter_at_once(self, request: CreateRequest) -> tuple[_Container | Untouched, Realised | None]:
+        """All that needs no waiting for anybody, in one go, since each change of threads costs as much as a step of it.
+
+        What was realised is None for a container that is left alone, or whose environment has to be waited for.
+        """
+        spec = read_spec(request.bundle)
+        decision = decide(spec)
+        if isinstance(decision, Untouched):
+            return decision, None
+        asked = replace(decision, wanted=replace(decision.wanted, token=find_token(spec)))
+        container = _Container(request, spec, Rootfs.look(request.bundle, spec), asked)
+        return container, self._place_at_hand(container)
+
+    async def _enter(self, container: _Container, deadline_s: float) -> Realised:
+        """Waits for whatever there is to wait for: which generation is live, a download, others who want the same."""
+        wanted, end = container.decision.wanted, time.monotonic() + deadline_s
+        if wanted.lockfile is None:
+            async with _waiting(wanted, end) as left_s:
+                wanted = await self._realiser.pin_down(wanted, deadline_s=left_s)
+            pinned = replace(container, decision=replace(container.decision, wanted=wanted))
+            at_hand = await in_thread(lambda: self._place_at_hand(pinned))
+            if at_hand is not None:
+                return at_hand
+        async with AsyncExitStack() as held:
+            async with _waiting(wanted, end) as left_s:
+                realised = await held.enter_async_context(self._realiser.holding(wanted, deadline_s=left_s))
+            await in_thread(lambda: self._place(container, realised))
         return realised
 
-    @asynccontextmanager
-    async def _holding(self, wanted: Wanted, deadline_s: float) -> AsyncIterator[Realised]:
-        async with AsyncExitStack() as held:
-            try:
-                async with asyncio.timeout(deadline_s):
-                    realised = await held.enter_async_context(self._realiser.holding(wanted, deadline_s=deadline_s))
-            except TimeoutError as error:
-                raise RegistryUnavailable(
-                    f"environment {wanted.environment} is not on the node after {deadline_s:.0f} s; "
-                    "fetching goes on, and the next try finds more of it"
-                ) from error
-            yield realised
+    def _place_at_hand(self, container: _Container) -> Realised | None:
+        realised = self._realiser.at_hand(container.decision.wanted)
+        there = realised is not None and self._place(container, realised, look=True)
+        return realised if there else None
 
     def _environment_of(self, container_id: str) -> Wanted | None:
         """None for a container that was left alone, or whose execs are to be."""
@@ -155,21 +192,28 @@ class Agent:
             return None
         return replace(decision.wanted, access_granted=True)
 
-    def _place(
-        self, request: CreateRequest, spec: Spec, rootfs: Rootfs, realised: Realised, decision: InEnvironment
-    ) -> None:
+    def _place(self, container: _Container, realised: Realised, *, look: bool = False) -> bool:
+        """Takes a lease and edits the bundle. Blocks.
+
+        With `look` it is no more than likely that the environment is still here: False, and nothing done, if it is not.
+        """
+        request, spec, decision = container.request, container.spec, container.decision
         self._leases.take(request.container_id, request.bundle, realised.paths)
         try:
+            if look and not self._realiser.is_here(realised, decision.wanted.mode):
+                self._leases.drop(request.container_id)
+                return False
             mutable = self._stores.make_mutable(request.container_id, spec.user) if decision.nix_mutable else None
-            own = self._own_store(request.container_id, rootfs, realised)
+            own = self._own_store(request.container_id, container.rootfs, realised)
             edited = apply_edits(
-                spec, placement(spec, rootfs, realised, decision.wanted.mode, mutable=mutable, own=own)
+                spec, placement(spec, container.rootfs, realised, decision.wanted.mode, mutable=mutable, own=own)
             )
             if edited is not spec:
                 write_spec(request.bundle, edited)
         except BaseException:
             self._leases.drop(request.container_id)  # and with the lease, at the next sweep, what it alone kept
             raise
+        return True
 
     def _own_store(self, container_id: str, rootfs: Rootfs, realised: Realised) -> OwnStore | None:
         """What the image brings itself stays to be seen, but for what the environment has as well."""
@@ -178,3 +222,17 @@ class Agent:
         refuse_as_layer(rootfs.own_store, "use an image without packages of its own in /nix/store")
         names = rootfs.among_its_own(path.base_name for path in realised.paths)
         return OwnStore(rootfs.own_store, self._stores.hide(container_id, names) if names else None)
+
+
+@asynccontextmanager
+async def _waiting(wanted: Wanted, end: float) -> AsyncIterator[float]:
+    """Until `end` of the monotonic clock; gives how many seconds that is. Raises RegistryUnavailable."""
+    left_s = max(0.0, end - time.monotonic())
+    try:
+        async with asyncio.timeout(left_s):
+            yield left_s
+    except TimeoutError as error:
+        raise RegistryUnavailable(
+            f"environment {wanted.environment} is not on the node after {left_s:.0f} s; "
+            "fetching goes on, and the next try finds more of it"
+        ) from error

@@ -13,7 +13,8 @@ from flox_formats.environment import EnvironmentName, EnvironmentRef
 from flox_formats.system import System
 from shim_hooks.agent import Realiser
 from shim_hooks.agent_socket import Answers
-from shim_hooks.environment.realise import Realised, Wanted
+from shim_hooks.environment.mode import Mode
+from shim_hooks.environment.realised import Realised, Wanted
 from shim_hooks.errors import NodeError, RegistryUnavailable
 from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
@@ -54,6 +55,19 @@ class MeasuredRealiser:
 
     def __init__(self, inner: Realiser, metrics: Metrics) -> None:
         self._inner, self._metrics = inner, metrics
+
+    async def pin_down(self, wanted: Wanted, *, deadline_s: float) -> Wanted:
+        return await self._inner.pin_down(wanted, deadline_s=deadline_s)
+
+    def at_hand(self, wanted: Wanted) -> Realised | None:
+        return self._inner.at_hand(wanted)
+
+    def is_here(self, realised: Realised, mode: Mode) -> bool:
+        began = time.monotonic()
+        here = self._inner.is_here(realised, mode)
+        if here:
+            self._metrics.realised(time.monotonic() - began)
+        return here
 
     @asynccontextmanager
     async def holding(self, wanted: Wanted, *, deadline_s: float) -> AsyncIterator[Realised]:

@@ -11,13 +11,13 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Protocol
 
 from flox_formats.environment import EnvironmentName
-from shim_hooks.agent import Realiser
 from shim_hooks.bundle.pinned import PinnedGeneration
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realise import Wanted
+from shim_hooks.environment.realised import Realised, Wanted
 from shim_hooks.errors import NodeError, RegistryDenied
 from shim_hooks.log import Log
 from shim_hooks.metrics import OK, Metrics, outcome_of
@@ -42,6 +42,10 @@ def generation_of(index: bytes) -> PinnedGeneration | None:
         found = EnvironmentIndex.parse(index)
         return PinnedGeneration(found.environment, found.generation, found.lockfile)
     return None
+
+
+class Realiser(Protocol):
+    def holding(self, wanted: Wanted, *, deadline_s: float) -> AbstractAsyncContextManager[Realised]: ...
 
 
 class Prefetch:

@@ -12,7 +12,8 @@ from flox_formats.environment import EnvironmentRef
 from shim_hooks.commands import open_node
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.progress import Progress
-from shim_hooks.environment.realise import Realised, Realiser, Wanted
+from shim_hooks.environment.realise import Realiser
+from shim_hooks.environment.realised import Realised, Wanted
 from shim_hooks.errors import RegistryUnavailable, StillFetching
 from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.log import Log

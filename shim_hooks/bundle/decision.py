@@ -18,7 +18,7 @@ from shim_hooks.bundle.pinned import PinnedGeneration
 from shim_hooks.bundle.process_env import variables
 from shim_hooks.bundle.spec import Spec
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realise import Wanted
+from shim_hooks.environment.realised import Wanted
 from shim_hooks.errors import Refused
 
 

@@ -53,10 +53,13 @@ def _read(path: Path) -> bytes:
 
 
 def _read_regular(file: int) -> bytes | None:
-    if not stat.S_ISREG(os.fstat(file).st_mode):
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
         return None
-    with os.fdopen(file, "rb", closefd=False) as stream:
-        return stream.read(MAX_BYTES + 1)
+    data, wanted = b"", min(status.st_size, MAX_BYTES) + 1  # one more than there is, so that the end is seen
+    while len(data) <= MAX_BYTES and (more := os.read(file, wanted)):
+        data += more
+    return data
 
 
 def _replace(path: Path, data: bytes) -> None:

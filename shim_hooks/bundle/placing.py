@@ -1,6 +1,6 @@
 """From an environment on the node to what a container, or a process that joins it, is given of it.
 
-Belongs here: looking at the environment's files, and putting together what the edits want. Does not: the edits
+Belongs here: putting together what the edits want. Does not: the edits
 (`edits.py`), or what an activation is (`environment/activation.py`).
 """
 
@@ -13,17 +13,15 @@ from shim_hooks.bundle.process_env import replaced, variables, without_ours
 from shim_hooks.bundle.rootfs import Rootfs
 from shim_hooks.bundle.spec import Spec
 from shim_hooks.environment.activation import REMOVED, Activation, Role, activate
-from shim_hooks.environment.contents import DevelopmentContents, EnvironmentContents
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realise import Realised
+from shim_hooks.environment.realised import Realised
 from shim_hooks.store.container_stores import MutableStore
-from shim_hooks.store.store_tree import StoreTree
 
 
 def placement(
     spec: Spec, rootfs: Rootfs, realised: Realised, mode: Mode, *, mutable: MutableStore | None, own: OwnStore | None
 ) -> Placement:
-    """Blocks. Raises Refused for an environment that cannot be activated, StoreFailed."""
+    """Raises Refused for an environment that cannot be activated."""
     activation = _activation(realised, mode, spec.env)
     return Placement(
         generation=PinnedGeneration(realised.environment, realised.generation, realised.lockfile.digest),
@@ -38,7 +36,7 @@ def placement(
 
 
 def joined(process: Process, realised: Realised, mode: Mode) -> Process:
-    """The process of an exec, in the environment of its container. Blocks. Raises as `placement` does."""
+    """The process of an exec, in the environment of its container. Raises as `placement` does."""
     activation = _activation(realised, mode, process.env)
     env = replaced(without_ours(process.env), new=activation.variables, removed=REMOVED)
     if activation.script is None or not process.args:
@@ -47,13 +45,12 @@ def joined(process: Process, realised: Realised, mode: Mode) -> Process:
 
 
 def _activation(realised: Realised, mode: Mode, inherited: Iterable[str]) -> Activation:
-    tree = StoreTree(realised.store_dir)
     return activate(
         lockfile=realised.lockfile,
         env_path=realised.env_path,
         environment=realised.environment,
         mode=mode,
         inherited=variables(inherited),
-        contents=EnvironmentContents.look(tree, realised.env_path, realised.paths),
-        development=DevelopmentContents.look(tree, realised.env_path) if mode is Mode.DEV else None,
+        contents=realised.contents,
+        development=realised.development,
     )

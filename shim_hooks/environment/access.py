@@ -86,6 +86,11 @@ class Access:
             if not self._proved_before(locked, token):
                 raise _cannot_be_known(environment, away) from away
 
+    def is_shown_to_all(self, environment: EnvironmentName, lockfile: Digest) -> bool:
+        """Whether the registry has just shown it to whoever asked, so that nobody need ask. From any thread."""
+        shown = self._public.get((environment, lockfile))
+        return shown is not None and self._clock() - shown < self._times.fresh_s
+
     async def note(self, environment: EnvironmentName, lockfile: Digest, token: FloxHubToken | None) -> None:
         """The registry has shown it to this pod just now."""
         locked = environment, lockfile

@@ -4,20 +4,11 @@ Belongs here: whose it is, and how long what it brought is held. Does not: what 
 """
 
 import asyncio
-from dataclasses import dataclass
 
-from flox_formats.store_path import StorePath
 from shim_hooks.environment.closure_fetch import ClosureFetch
 from shim_hooks.environment.progress import in_words
-from shim_hooks.store.closures import ClosureRecord
+from shim_hooks.environment.realised import Realised
 from shim_hooks.store.pins import Pin
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    record: ClosureRecord
-    env_path: StorePath
-    fetched_bytes: int
 
 
 class Flight:
@@ -29,7 +20,7 @@ class Flight:
     def __init__(self, what: str, pin: Pin) -> None:
         self.what, self.pin = what, pin
         self.fetch: ClosureFetch | None = None
-        self.task: asyncio.Task[Ready]
+        self.task: asyncio.Task[Realised]
         self.users = 1
 
     @property

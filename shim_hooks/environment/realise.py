@@ -8,24 +8,25 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Protocol
 
 from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName, EnvironmentRef
-from flox_formats.lockfile import Lockfile
 from flox_formats.signature import TrustedKeys
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
 from shim_hooks.environment.access import Access
 from shim_hooks.environment.access import Registry as AccessRegistry
+from shim_hooks.environment.at_hand import AtHand
 from shim_hooks.environment.closure_fetch import ClosureFetch, ClosureSource
+from shim_hooks.environment.contents import DevelopmentContents, EnvironmentContents
 from shim_hooks.environment.environment_directory import ensure_environment
-from shim_hooks.environment.flight import Flight, Ready
+from shim_hooks.environment.flight import Flight
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.path_fetches import PathFetches
 from shim_hooks.environment.progress import UnderWay
+from shim_hooks.environment.realised import Realised, Wanted
 from shim_hooks.errors import Refused, RegistryUnavailable, StillFetching
 from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.log import Log
@@ -38,42 +39,6 @@ from shim_hooks.threads import in_thread
 
 _SHARE = 0.95
 """Of the caller's deadline. The rest is for saying how far it is, which tells more than a deadline that has passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """`generation` None is the live one, asked for now. `lockfile` is known when an image named the generation.
-
-    `token` is the pod's own, for a private environment. `access_granted` is for who was let in before: a process that
-    joins a container.
-    """
-
-    environment: EnvironmentName
-    generation: int | None
-    lockfile: Digest | None
-    mode: Mode
-    token: FloxHubToken | None = None
-    access_granted: bool = False
-
-    @property
-    def ref(self) -> EnvironmentRef:
-        return EnvironmentRef(self.environment, self.generation)
-
-
-@dataclass(frozen=True, slots=True)
-class Realised:
-    """`env_path` is what FLOX_ENV says, `store_dir` what is mounted at /nix/store, `paths` all that must stay there.
-
-    `fetched_bytes` came off the network for it, compressed; containers that waited together all see the same number.
-    """
-
-    environment: EnvironmentName
-    generation: int
-    lockfile: Lockfile
-    env_path: StorePath
-    store_dir: Path
-    fetched_bytes: int
-    paths: tuple[StorePath, ...]
 
 
 class Registry(ClosureSource, AccessRegistry, Protocol):
@@ -105,7 +70,30 @@ class Realiser:
         self._system, self._trusted, self._log, self._clock = system, trusted, log, clock
         self._paths = PathFetches(store)
         self._access = Access(registry, PublicEnvironments(store.root / "closures" / "known" / "public.json"), log)
+        self._at_hand = AtHand(store)
         self._flights: dict[_Key, Flight] = {}
+
+    async def pin_down(self, wanted: Wanted, *, deadline_s: float) -> Wanted:
+        """The same with generation and lockfile, asked for now; who may not use it gets the error."""
+        found = await self._resolve_or_recall(wanted, time.monotonic() + deadline_s * _SHARE)
+        return replace(wanted, generation=found.generation, lockfile=found.lockfile, access_granted=True)
+
+    def at_hand(self, wanted: Wanted) -> Realised | None:
+        """What was wanted, if its lockfile is known, the caller may use it, and it was brought here before. Blocks.
+
+        It may be gone since: take a lease, then ask `is_here`. None says nothing: `holding` knows.
+        """
+        lockfile, generation = wanted.lockfile, wanted.generation
+        if lockfile is None or generation is None:
+            return None
+        if not wanted.access_granted and not self._access.is_shown_to_all(wanted.environment, lockfile):
+            return None
+        found = self._at_hand.find((wanted.environment, lockfile, wanted.mode))
+        return None if found is None else replace(found, generation=generation)
+
+    def is_here(self, realised: Realised, mode: Mode) -> bool:
+        """Whether what was at hand still is, all of it. Blocks. For who has a lease, so that it stays so."""
+        return self._at_hand.is_here((realised.environment, realised.lockfile.digest, mode))
 
     async def realise(self, wanted: Wanted, *, deadline_s: float) -> Realised:
         """As `holding`, for who needs no promise that it stays."""
@@ -122,16 +110,8 @@ class Realiser:
         deadline = time.monotonic() + deadline_s * _SHARE
         flight, generation = await self._board(wanted, deadline)
         try:
-            ready = await self._wait(flight, deadline)
-            yield Realised(
-                environment=wanted.environment,
-                generation=generation,
-                lockfile=ready.record.lockfile,
-                env_path=ready.env_path,
-                store_dir=self._store.store_dir,
-                fetched_bytes=ready.fetched_bytes,
-                paths=(*(path.store_path for path in ready.record.document.paths), ready.env_path),
-            )
+            realised = await self._wait(flight, deadline)
+            yield replace(realised, generation=generation)
         finally:
             flight.leave()
 
@@ -200,7 +180,8 @@ class Realiser:
                 f"image is of lockfile {wanted.lockfile}, FloxHub now has {found.lockfile}. "
                 "Set imagePullPolicy: Always and restart the pod, so that the image is pulled anew"
             )
-        await in_thread(lambda: self._store.known_generations.remember(wanted.ref, found))
+        if not self._store.known_generations.is_remembered(wanted.ref, found):
+            await in_thread(lambda: self._store.known_generations.remember(wanted.ref, found))
         await self._access.note(found.environment, found.lockfile, wanted.token)
         return found
 
@@ -238,7 +219,7 @@ class Realiser:
         flight.users += 1
         return flight
 
-    async def _wait(self, flight: Flight, deadline: float) -> Ready:
+    async def _wait(self, flight: Flight, deadline: float) -> Realised:
         """The end of a flight. Its progress, as an error, if that does not come before the deadline."""
         done, _ = await asyncio.wait({flight.task}, timeout=max(0.0, deadline - time.monotonic()))
         if not done:
@@ -254,7 +235,7 @@ class Realiser:
         record: ClosureRecord | None,
         found: RegistryEnvironment | None,
         token: FloxHubToken | None,
-    ) -> Ready:
+    ) -> Realised:
         began = time.monotonic()
         environment, lockfile, mode = key
         record = record or await in_thread(lambda: self._complete(lockfile, flight.pin))
@@ -272,7 +253,8 @@ class Realiser:
             )
             record = await flight.fetch.run()
         complete = record
-        env_path, is_new = await in_thread(lambda: self._link(environment, complete, mode, flight.pin))
+        realised, is_new = await in_thread(lambda: self._link(environment, complete, mode, flight.pin))
+        self._at_hand.remember(key, realised, complete)
         fetched_bytes = 0 if flight.fetch is None else flight.fetch.fetched_bytes
         if is_new or flight.fetch is not None:
             self._log.event(
@@ -280,25 +262,40 @@ class Realiser:
                 environment=str(environment),
                 lockfile=str(lockfile),
                 mode=mode.value,
-                path=str(env_path),
+                path=str(realised.env_path),
                 paths=len(complete.document.paths),
                 fetched_bytes=fetched_bytes,
                 ms=round((time.monotonic() - began) * 1000, 1),
             )
-        return Ready(complete, env_path, fetched_bytes)
+        return replace(realised, fetched_bytes=fetched_bytes)
 
-    def _link(
-        self, environment: EnvironmentName, record: ClosureRecord, mode: Mode, pin: Pin
-    ) -> tuple[StorePath, bool]:
+    def _link(self, environment: EnvironmentName, record: ClosureRecord, mode: Mode, pin: Pin) -> tuple[Realised, bool]:
         """The linked environment, pinned, and whether it is new. Its use is noted. Blocks."""
         self._store.closures.use(record)
         while True:
             env_path, is_new = ensure_environment(self._store, environment, record, self._system, mode)
             pin.add([env_path])
             if self._store.has(env_path):  # else it was taken away just before the pin
-                return env_path, is_new
+                return self._realised(environment, record, mode, env_path), is_new
 
-    def _landed(self, key: _Key, flight: Flight, task: asyncio.Task[Ready]) -> None:
+    def _realised(
+        self, environment: EnvironmentName, record: ClosureRecord, mode: Mode, env_path: StorePath
+    ) -> Realised:
+        """Of no generation yet: several may have one lockfile. Blocks."""
+        tree, paths = self._store.tree, tuple(path.store_path for path in record.document.paths)
+        return Realised(
+            environment=environment,
+            generation=0,
+            lockfile=record.lockfile,
+            env_path=env_path,
+            store_dir=self._store.store_dir,
+            fetched_bytes=0,
+            paths=(*paths, env_path),
+            contents=EnvironmentContents.look(tree, env_path, paths),
+            development=DevelopmentContents.look(tree, env_path) if mode is Mode.DEV else None,
+        )
+
+    def _landed(self, key: _Key, flight: Flight, task: asyncio.Task[Realised]) -> None:
         """Whoever waited may have gone, so a failure is told to the log, too."""
         del self._flights[key]
         flight.leave()

@@ -42,20 +42,25 @@ def _sentence(problem: OSError, where: Path) -> str:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Puts `data` at `path` in one step that survives a power cut: before it, the old file or none is there."""
-    write_until_reboot(path, data)
+    _write(path, data, sync=True)
     with disk_errors(f"writing {path.name}", path.parent):
         sync_directory(path.parent)
 
 
 def write_until_reboot(path: Path, data: bytes) -> None:
-    """As `write_whole`, but a power cut may take the step back: for what means nothing after it. Never half a file."""
+    """As `write_whole`, but of what a power cut leaves of it nothing is promised: for what means nothing after it."""
+    _write(path, data, sync=False)
+
+
+def _write(path: Path, data: bytes, *, sync: bool) -> None:
     with disk_errors(f"writing {path.name}", path.parent):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

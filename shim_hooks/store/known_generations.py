@@ -4,7 +4,9 @@ Belongs here: remembering and forgetting. Whether an old answer will do is `envi
 """
 
 import os
-from collections.abc import Collection
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from flox_formats.environment import EnvironmentRef
 from shim_hooks.registry_environment import RegistryEnvironment, RegistryEnvironmentInvalid
 from shim_hooks.store.disk import disk_errors, write_whole
 
+_A_MOMENT_S = 600.0
+_MAX_REMEMBERED = 1024
 _NAMES = f"{'[0-9a-f]' * 64}.json"
 """Others keep their own files beside these."""
 
@@ -20,11 +24,17 @@ _NAMES = f"{'[0-9a-f]' * 64}.json"
 class KnownGenerations:
     """One file for each reference that was asked for, named by its digest: names may differ by case alone.
 
-    When the registry said it last is the time at which the file was changed.
+    When the registry said it last is the time at which the file was changed, give or take ten minutes.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._clock = folder, clock
+        self._remembered: OrderedDict[EnvironmentRef, tuple[RegistryEnvironment, float]] = OrderedDict()
+
+    def is_remembered(self, asked: EnvironmentRef, answer: RegistryEnvironment) -> bool:
+        """Whether this very answer was remembered a moment ago, so that nothing has to be written. Does not block."""
+        known = self._remembered.get(asked)
+        return known is not None and known[0] == answer and self._clock() - known[1] < _A_MOMENT_S
 
     def recall(self, asked: EnvironmentRef) -> RegistryEnvironment | None:
         with disk_errors("reading what the registry last said", self._folder):
@@ -39,6 +49,12 @@ class KnownGenerations:
         return known if known.environment == asked.environment else None
 
     def remember(self, asked: EnvironmentRef, answer: RegistryEnvironment) -> None:
+        self._keep(asked, answer)
+        self._remembered[asked] = answer, self._clock()
+        while len(self._remembered) > _MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    def _keep(self, asked: EnvironmentRef, answer: RegistryEnvironment) -> None:
         if self.recall(asked) == answer:
             try:
                 os.utime(self._file(asked))

@@ -3,8 +3,11 @@
 Belongs here: taking, dropping and listing. Does not: deciding what may go.
 """
 
+import os
 import re
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,6 +17,7 @@ from flox_formats.json_document import Fields, canonical_json, read_object
 from flox_formats.store_path import StorePath, StorePathInvalid
 from shim_hooks.errors import Refused, StoreFailed
 from shim_hooks.store.disk import disk_errors, write_until_reboot
+from shim_hooks.store.store_lock import StoreLock
 
 _MAX_BYTES = 64 * 1024 * 1024
 _CONTAINER_ID = re.compile(r"[A-Za-z0-9_+.-]{1,200}")  # what runc takes for one, but for its length
@@ -44,9 +48,9 @@ class Lease:
 
 
 class Leases:
-    """`<container id>.json` in `folder`, which is made if it is missing. Its methods block: call them in a thread.
+    """`<container id>.json` in `folder`, which is made if it is missing, in the state directory.
 
-    Raises StoreFailed, and Refused for a container id that is none.
+    Its methods block: call them in a thread. Raises StoreFailed, and Refused for a container id that is none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,11 +58,17 @@ class Leases:
         self._leased = dict[str, tuple[tuple[int, int], frozenset[str]]]()
         with disk_errors("preparing the leases", folder):
             folder.mkdir(parents=True, exist_ok=True)
+        self._lock = StoreLock(folder.parent)
 
     def take(self, container_id: str, bundle: Path, paths: Iterable[StorePath]) -> None:
-        """Before the container is told that it may use them. Taking a lease again replaces the old one."""
-        # After a power cut no container runs: a lease may be lost by it, but not torn, which would stop the collection.
-        write_until_reboot(self._file(container_id), Lease(bundle.absolute(), frozenset(paths)).to_bytes())
+        """Before the container is told that it may use them. Taking a lease again replaces the old one.
+
+        From its return on they stay, if they are there: the collection reads leases with the store's lock to itself.
+        """
+        data, file = Lease(bundle.absolute(), frozenset(paths)).to_bytes(), self._file(container_id)
+        # Not synced, which takes longer than all the rest: after a power cut no container runs. See `_is_of_this_boot`.
+        with self._lock.shared():
+            write_until_reboot(file, data)
 
     def drop(self, container_id: str) -> None:
         """A lease that is not there is dropped already."""
@@ -111,6 +121,8 @@ class Leases:
             except FileNotFoundError:
                 return None
             except LeaseInvalid as problem:
+                if not _is_of_this_boot(status):
+                    return None
                 raise StoreFailed(
                     f"{file} cannot be read, so nobody knows which paths its container uses, and nothing is taken "
                     f"away: {problem}. Remove the file once the container is gone"
@@ -120,6 +132,8 @@ class Leases:
         try:
             lease = self.find(container_id)
         except LeaseInvalid:
+            with suppress(FileNotFoundError):
+                return not _is_of_this_boot(self._file(container_id).stat())
             return False
         return lease is not None and not lease.bundle.exists()
 
@@ -129,3 +143,11 @@ class Leases:
                 f"container id {container_id[:100]!r}: want letters, digits, '_', '+', '-' and '.', at most 200 of them"
             )
         return self._folder / f"{container_id}{_SUFFIX}"
+
+
+def _is_of_this_boot(status: os.stat_result) -> bool:
+    """Whether a file that is no lease may have been one whose container runs.
+
+    A lease is not synced, and so a power cut may leave anything of it. What was written before it nobody uses.
+    """
+    return status.st_mtime >= time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -58,6 +58,11 @@ class NodeStore:
     def missing(self, paths: Iterable[StorePath]) -> list[StorePath]:
         return [path for path in paths if not self.has(path)]
 
+    def changed_ns(self) -> int:
+        """When an entry last came or went, in the file system's own time."""
+        with disk_errors("looking at the node store", self.root):
+            return self.store_dir.stat().st_mtime_ns
+
     def staging(self) -> AbstractContextManager[Path]:
         """An empty directory on the same disk, in which a store path can grow."""
         return self._staging.place()

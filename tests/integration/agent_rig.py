@@ -14,11 +14,14 @@ from flox_formats.lockfile import Lockfile
 from flox_formats.store_path import StorePath
 from shim_hooks.agent import Agent
 from shim_hooks.environment.activation_files import activation_files
-from shim_hooks.environment.realise import Realised, Wanted
+from shim_hooks.environment.contents import DevelopmentContents, EnvironmentContents
+from shim_hooks.environment.mode import Mode
+from shim_hooks.environment.realised import Realised, Wanted
 from shim_hooks.errors import RegistryRefused
 from shim_hooks.log import Log
 from shim_hooks.store.container_stores import ContainerStores
 from shim_hooks.store.leases import Leases
+from shim_hooks.store.store_tree import StoreTree
 
 WEB = EnvironmentName.parse("acme/web")
 
@@ -60,6 +63,17 @@ class Environments:
         generations.append((lock, path))
         return path
 
+    async def pin_down(self, wanted: Wanted, *, deadline_s: float) -> Wanted:
+        """Leaves it to `realise`."""
+        return wanted
+
+    def at_hand(self, wanted: Wanted) -> Realised | None:
+        """Nothing is: every container waits for `realise`, where tests can hold it."""
+        return None
+
+    def is_here(self, realised: Realised, mode: Mode) -> bool:
+        return True
+
     @asynccontextmanager
     async def holding(self, wanted: Wanted, *, deadline_s: float) -> AsyncIterator[Realised]:
         yield await self.realise(wanted, deadline_s=deadline_s)
@@ -75,7 +89,18 @@ class Environments:
         lock, path = generations[number - 1]
         if wanted.lockfile not in (None, lock.digest):
             raise RegistryRefused(f"generation {number} of {wanted.environment} was replaced by another one")
-        return Realised(wanted.environment, number, lock, path, self.store_dir, 0, (path,))
+        tree = StoreTree(self.store_dir)
+        return Realised(
+            environment=wanted.environment,
+            generation=number,
+            lockfile=lock,
+            env_path=path,
+            store_dir=self.store_dir,
+            fetched_bytes=0,
+            paths=(path,),
+            contents=EnvironmentContents.look(tree, path, (path,)),
+            development=DevelopmentContents.look(tree, path) if wanted.mode is Mode.DEV else None,
+        )
 
 
 class Lines(io.StringIO):

@@ -12,7 +12,8 @@ from typing import Any
 from flox_formats.environment import EnvironmentRef
 from flox_formats.signature import TrustedKeys
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realise import Realised, Realiser, Wanted
+from shim_hooks.environment.realise import Realiser
+from shim_hooks.environment.realised import Realised, Wanted
 from shim_hooks.log import Log
 from shim_hooks.registry_client import RegistryClient
 from shim_hooks.store.node_store import NodeStore

@@ -8,7 +8,7 @@ import pytest
 
 from flox_formats.environment import EnvironmentName
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realise import Wanted
+from shim_hooks.environment.realised import Wanted
 from shim_hooks.errors import RegistryRefused, RegistryUnavailable
 from shim_hooks.floxhub_token import FloxHubToken
 from tests.integration.node_rig import Node, running_node

@@ -10,7 +10,7 @@ from flox_formats.environment import EnvironmentName
 from flox_formats.signature import TrustedKeys
 from registry_proxy.floxhub import local
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realise import Wanted
+from shim_hooks.environment.realised import Wanted
 from shim_hooks.errors import RegistryRefused
 from shim_hooks.floxhub_token import FloxHubToken
 from tests.integration.node_rig import running_node

@@ -10,7 +10,7 @@ import pytest
 
 from flox_formats.nar import dump
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realise import Wanted
+from shim_hooks.environment.realised import Wanted
 from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.store.leases import Leases
 from tests.integration.node_rig import Node, running_node

@@ -13,7 +13,7 @@ from shim_hooks.bundle.decision import Decision, InEnvironment, Untouched, decid
 from shim_hooks.bundle.pinned import MARK, PinnedGeneration
 from shim_hooks.bundle.spec import Spec
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realise import Wanted
+from shim_hooks.environment.realised import Wanted
 from shim_hooks.errors import Refused
 
 WEB = EnvironmentName.parse("acme/web")

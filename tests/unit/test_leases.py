@@ -1,5 +1,7 @@
 """Leases: who uses which store paths."""
 
+import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from flox_formats.store_path import StorePath
 from shim_hooks.errors import Refused, StoreFailed
 from shim_hooks.store.leases import Lease, LeaseInvalid, Leases
+from shim_hooks.store.store_lock import StoreLock
 
 A, B = StorePath("0" * 32, "a"), StorePath("1" * 32, "b")
 
@@ -110,3 +113,35 @@ def test_a_disk_that_does_not_do_it(tmp_path: Path) -> None:
 def test_any_bytes_are_a_lease_or_say_why_not(data: bytes) -> None:
     with suppress(LeaseInvalid):
         Lease.parse(data)
+
+
+def before_this_boot(file: Path) -> None:
+    os.utime(file, (0, 0))
+
+
+def test_what_a_power_cut_left_of_a_lease_holds_nothing(leases: Leases, bundle: Path, tmp_path: Path) -> None:
+    leases.take("lives", bundle, [A])
+    torn = tmp_path / "state" / "leases" / "torn.json"
+    torn.write_bytes(b"")
+    before_this_boot(torn)
+    assert leases.leased() == {A.base_name}
+    assert leases.sweep() == ("torn",)
+
+
+def test_a_lease_that_survived_a_power_cut_is_one_until_its_bundle_is_gone(leases: Leases, bundle: Path) -> None:
+    leases.take("c1", bundle, [A])
+    before_this_boot(bundle.parent / "state" / "leases" / "c1.json")
+    assert leases.leased() == {A.base_name}
+    assert leases.sweep() == ()
+
+
+def test_who_takes_a_lease_waits_for_a_collection(leases: Leases, bundle: Path, tmp_path: Path) -> None:
+    """What it counts as unused while it has the store's lock, it takes away: nobody may begin to use it meanwhile."""
+    taker = threading.Thread(target=leases.take, args=("c1", bundle, [A]))
+    with StoreLock(tmp_path / "state").exclusive():
+        taker.start()
+        taker.join(0.05)
+        assert taker.is_alive()
+        assert leases.container_ids() == ()
+    taker.join(10)
+    assert leases.container_ids() == ("c1",)

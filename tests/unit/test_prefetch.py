@@ -15,7 +15,7 @@ from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName
 from flox_formats.json_document import canonical_json
 from shim_hooks.bundle.pinned import PinnedGeneration
-from shim_hooks.environment.realise import Realised, Wanted
+from shim_hooks.environment.realised import Realised, Wanted
 from shim_hooks.errors import RegistryDenied, RegistryRefused, RegistryUnavailable
 from shim_hooks.log import Log
 from shim_hooks.metrics import Metrics
