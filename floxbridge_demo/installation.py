@@ -66,9 +66,10 @@ class Hub:
         self.root = workplace.path("hub")
         run_command(workplace, "floxbridge", "hub", "init", "--root", self.root)
 
-    def push(self, environment: str, files: GenerationFiles) -> None:
+    def push(self, environment: str, files: GenerationFiles, *, private: bool = False) -> None:
         """Makes a new generation, which is live from then on."""
         arguments: list[str | Path] = ["--root", self.root, "--manifest", files.manifest, "--lock", files.lock]
+        arguments += ["--private"] if private else []
         run_command(self._workplace, "floxbridge", "hub", "push", environment, *arguments)
 
     def switch(self, environment: str, generation: int) -> None:
@@ -101,13 +102,18 @@ class Registry:
 
 @contextmanager
 def running_registry(
-    workplace: Workplace, hub: Hub, cache: NixCache, *, resolve_ttl_s: float = RESOLVE_TTL_S
+    workplace: Workplace,
+    hub: Hub,
+    cache: NixCache,
+    *,
+    resolve_ttl_s: float = RESOLVE_TTL_S,
+    more: Sequence[str] = (),
 ) -> Iterator[Registry]:
-    """`floxbridge serve` on a free port. For `resolve_ttl_s` an answer about what is live is good."""
+    """`floxbridge serve` on a free port. For `resolve_ttl_s` an answer about what is live is good; `more` are flags."""
     command = [program_path("floxbridge"), "serve", "--listen", "127.0.0.1:0", "--drain-grace-s", "0"]
     command += ["--state-dir", str(workplace.path("registry")), "--hub-dir", str(hub.root)]
     command += ["--nix-cache", cache.url, "--trusted-key", str(cache.public_key)]
-    command += ["--resolve-ttl-s", str(resolve_ttl_s)]
+    command += ["--resolve-ttl-s", str(resolve_ttl_s), *more]
     log = workplace.path("logs", "registry.log")
     with Program("registry", command, log=log, environment=workplace.environment) as program:
         listening = program.wait_for("listening", deadline_s=_START_S)

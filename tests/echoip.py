@@ -23,6 +23,8 @@ from floxbridge_demo.workplace import Workplace, own_workplace
 from tests.conftest import cannot_run
 
 ENVIRONMENT = "limeytexan/echoip"
+TOKEN = "flox_pat_alice"
+"""Opens what is private of the owner `vault`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,13 @@ class EchoIp:
         self.push(environment, *packages)
         return environment
 
+    def new_private_environment(self, *packages: Package) -> str:
+        """Another one, that `TOKEN` opens."""
+        environment = f"vault/e{secrets.token_hex(4)}"
+        wanted = Generation(self.packages.system, packages, packages[0].name)
+        self.hub.push(environment, wanted.write(self.workplace.path("pushed", secrets.token_hex(4))), private=True)
+        return environment
+
     def push(self, environment: str, *packages: Package, **variables: str) -> None:
         """A new generation, live at once; the registry may not know for 0.2 s, see `Registry.wait_for_another`."""
         wanted = Generation(self.packages.system, packages, packages[0].name, variables)
@@ -81,7 +90,11 @@ def running_echoip(parent: Path) -> Iterator[EchoIp]:
         cache = NixCache.make(workplace.path("cache"))
         packages = Packages.build(cache, workplace.path("scratch"))
         hub = Hub(workplace)
-        with running_registry(workplace, hub, cache, resolve_ttl_s=0.2) as registry:
+        tokens = workplace.path("tokens")
+        tokens.touch(mode=0o600)
+        tokens.write_text(f"{TOKEN} alice vault/*\nflox_pat_bob bob other/*\n")
+        more = ("--hub-tokens-file", str(tokens))
+        with running_registry(workplace, hub, cache, resolve_ttl_s=0.2, more=more) as registry:
             running = EchoIp(workplace, cache, packages, hub, registry)
             running.push(ENVIRONMENT, packages.echoip, ECHOIP_NOTE="first")
             yield running

@@ -165,12 +165,51 @@ def test_an_image_with_packages_of_its_own(shapes: Shapes, kind: str) -> None:
         assert (joined.exit_code, joined.stdout) == (0, "/tmp/v\nread-only\n"), joined.stderr
 
 
-@pytest.mark.parametrize("mode", ["run", "dev"])
-def test_a_mode(shapes: Shapes, mode: str) -> None:
-    command = ("busybox", "sh", "-c", "echo ${CPATH-none}")
-    with shapes.node.pod(pod(shapes.static, activate_mode=mode)) as running:
-        said = output(shapes, running, replace(MAIN, command=command))
-    assert (said == "none\n") is (mode == "run")
+@pytest.fixture(scope="session")
+def propagating(echoip: EchoIp, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An environment with a package that brings another one to those who develop with it."""
+    scratch = tmp_path_factory.mktemp("propagating")
+    greeting, busybox = echoip.packages.greeting, echoip.packages.busybox
+    (scratch / "tree" / "nix-support").mkdir(parents=True)
+    (scratch / "tree" / "nix-support" / "propagated-build-inputs").write_text(f"{greeting.path}\n")
+    path = echoip.cache.add("library-1.0", scratch / "tree", [greeting.path])
+    library = Package("library", "1.0", "Brings greeting along", path)
+    return _push(echoip, scratch / "files", "shapes/propagating", busybox, library)
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("run", "none"), ("dev", "Hello from shapes/propagating")])
+def test_a_mode(shapes: Shapes, propagating: str, mode: str, expected: str) -> None:
+    """`dev` has variables for compilers, and what its packages propagate."""
+    command = ("busybox", "sh", "-c", "echo ${CPATH-none}; greeting 2>/dev/null || echo none")
+    with shapes.node.pod(pod(propagating, activate_mode=mode)) as running:
+        variable, propagated = output(shapes, running, replace(MAIN, command=command)).splitlines()
+    assert (variable == "none") is (mode == "run")
+    assert propagated == expected
+
+
+def test_every_annotation_at_once(shapes: Shapes) -> None:
+    """Also one that nobody knows: the container runs, and the agent's log names it."""
+    told = {"activate_mode": "run", "nix_mutable": "false", "disable_metrics": "true"}
+    lists = {"skip_containers": "other", "skip_containers_exec": "other,another"}
+    with shapes.node.pod(pod(f"{shapes.static}:1", **told, **lists, colour="red")) as running:
+        container = started(shapes, running, replace(MAIN, name="annotated"))
+        assert shapes.node.cri.wait(container).exit_code == 0
+    created = {event["container"]: event for event in shapes.node.agent.program.events("created")}
+    warnings = created[container.id]["warnings"]
+    assert warnings == ["annotation flox.dev/colour is not one that floxbridge knows"]
+
+
+@pytest.mark.parametrize("kind", ["scripted", "static"])
+def test_a_terminal_is_one(shapes: Shapes, pods: dict[str, RunningPod], kind: str) -> None:
+    script = "test -t 0 && test -t 1 && test -t 2 && echo terminal"
+    spec = ContainerSpec(f"c{secrets.token_hex(4)}", EMPTY, ("busybox", "sh", "-c", script), tty=True)
+    assert output(shapes, pods[kind], spec) == "terminal\n"
+
+
+def test_the_nodes_network_is_the_pods(shapes: Shapes, pods: dict[str, RunningPod]) -> None:
+    """Every pod here asks for it, as `hostNetwork: true` does."""
+    spec = ContainerSpec("network", EMPTY, ("busybox", "readlink", "/proc/self/ns/net"))
+    assert output(shapes, pods["static"], spec).strip() == str(Path("/proc/self/ns/net").readlink())
 
 
 def test_a_store_of_its_own(shapes: Shapes) -> None:

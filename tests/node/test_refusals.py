@@ -29,6 +29,18 @@ EMPTY = "flox/empty:1.0.0"
             "want run or dev, got 'build'",
             id="no-mode",
         ),
+        pytest.param(
+            EMPTY,
+            {"flox.dev/environment": ENVIRONMENT, "flox.dev/nix-mutable": "yes"},
+            """want "true" or "false", got 'yes'""",
+            id="no-boolean",
+        ),
+        pytest.param(
+            EMPTY,
+            {"flox.dev/environment": ENVIRONMENT, "flox.dev/disable-metrics": ""},
+            """want "true" or "false", got ''""",
+            id="empty-boolean",
+        ),
     ],
 )
 def test_the_sentence_reaches_the_user(node: Node, image: str, annotations: dict[str, str], sentence: str) -> None:
