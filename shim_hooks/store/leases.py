@@ -7,7 +7,6 @@ import os
 import re
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -47,6 +46,15 @@ class Lease:
         return canonical_json({"bundle": str(self.bundle), "paths": sorted(path.base_name for path in self.paths)})
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A lease that was read, and what its file is known again by. `bundle` is None for one that a power cut tore."""
+
+    stamp: tuple[int, int]
+    bundle: Path | None
+    names: frozenset[str]
+
+
 class Leases:
     """`<container id>.json` in `folder`, which is made if it is missing, in the state directory.
 
@@ -55,7 +63,7 @@ class Leases:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._leased = dict[str, tuple[tuple[int, int], frozenset[str]]]()
+        self._seen = dict[str, _Seen]()
         with disk_errors("preparing the leases", folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = StoreLock(folder.parent)
@@ -74,6 +82,7 @@ class Leases:
         """A lease that is not there is dropped already."""
         with disk_errors("dropping a lease", self._folder):
             self._file(container_id).unlink(missing_ok=True)
+        self._seen.pop(container_id, None)
 
     def find(self, container_id: str) -> Lease | None:
         """None where there is none. Raises LeaseInvalid for a file that is no lease: what it holds is then unknown."""
@@ -94,48 +103,62 @@ class Leases:
 
         Raises StoreFailed for a file that is no lease: what its container uses is then unknown.
         """
-        seen, sets = dict[str, tuple[tuple[int, int], frozenset[str]]](), dict[frozenset[str], frozenset[str]]()
+        sets = set[frozenset[str]]()
         for container_id in self.container_ids():
-            read = self._read_leased(container_id)
-            if read is not None:
-                seen[container_id] = read[0], sets.setdefault(read[1], read[1])  # many containers, few environments
-        self._leased = seen
+            try:
+                lease = self._look(container_id)
+            except LeaseInvalid as problem:
+                raise StoreFailed(
+                    f"{self._file(container_id)} cannot be read, so nobody knows which paths its container uses, and "
+                    f"nothing is taken away: {problem}. Remove the file once the container is gone"
+                ) from problem
+            if lease is not None:
+                sets.add(lease.names)
         return frozenset().union(*sets)
 
     def sweep(self) -> tuple[str, ...]:
-        """Drops the leases of containers whose bundle is gone; tells which. One that cannot be read stays."""
+        """Drops the leases of containers whose bundle is gone; tells which. One that cannot be read stays.
+
+        Cheap, since it follows every delete: a lease that was read before is not read again.
+        """
         gone = tuple(container_id for container_id in self.container_ids() if self._bundle_is_gone(container_id))
         for container_id in gone:
             self.drop(container_id)
+        for container_id in self._seen.keys() - set(self.container_ids()):
+            self._seen.pop(container_id, None)  # another process has dropped it
         return gone
 
-    def _read_leased(self, container_id: str) -> tuple[tuple[int, int], frozenset[str]] | None:
+    def _look(self, container_id: str) -> _Seen | None:
+        """None for one that was dropped just now. Raises LeaseInvalid."""
         file = self._file(container_id)
         with disk_errors("reading a lease", self._folder):
             try:
                 status = file.stat()
                 stamp = status.st_ino, status.st_mtime_ns
-                if container_id in self._leased and self._leased[container_id][0] == stamp:
-                    return self._leased[container_id]
-                return stamp, frozenset(path.base_name for path in Lease.parse(file.read_bytes()).paths)
+                seen = self._seen.get(container_id)
+                if seen is None or seen.stamp != stamp:
+                    seen = self._seen[container_id] = self._read(file, status, stamp)
             except FileNotFoundError:
                 return None
-            except LeaseInvalid as problem:
-                if not _is_of_this_boot(status):
-                    return None
-                raise StoreFailed(
-                    f"{file} cannot be read, so nobody knows which paths its container uses, and nothing is taken "
-                    f"away: {problem}. Remove the file once the container is gone"
-                ) from problem
+        return seen
+
+    def _read(self, file: Path, status: os.stat_result, stamp: tuple[int, int]) -> _Seen:
+        try:
+            lease = Lease.parse(file.read_bytes())
+        except LeaseInvalid:
+            if _is_of_this_boot(status):
+                raise
+            return _Seen(stamp, None, frozenset())
+        names = frozenset(path.base_name for path in lease.paths)
+        same = (seen.names for seen in tuple(self._seen.values()) if seen.names == names)
+        return _Seen(stamp, lease.bundle, next(same, names))  # many containers, few environments
 
     def _bundle_is_gone(self, container_id: str) -> bool:
         try:
-            lease = self.find(container_id)
+            lease = self._look(container_id)
         except LeaseInvalid:
-            with suppress(FileNotFoundError):
-                return not _is_of_this_boot(self._file(container_id).stat())
             return False
-        return lease is not None and not lease.bundle.exists()
+        return lease is not None and (lease.bundle is None or not lease.bundle.exists())
 
     def _file(self, container_id: str) -> Path:
         if _CONTAINER_ID.fullmatch(container_id) is None:
