@@ -32,6 +32,7 @@ want nix-store nix-bin          # makes and reads NARs and binary caches
 want zsh zsh                    # completes the commands, as fish does
 want fish fish
 want /bin/bash-static bash-static  # the shell of test environments whose hooks run in containers without any
+want afl-fuzz afl++             # leads a fuzzer through the launcher
 
 # The benchmark's peers
 want docker-registry docker-registry

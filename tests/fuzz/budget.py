@@ -8,11 +8,14 @@ from collections.abc import Iterator
 _SHORT_S = 3.0
 
 
+def seconds(short_s: float) -> float:
+    return float(os.environ.get("FLOXBRIDGE_SOAK_S", "0")) or short_s
+
+
 def rounds(short_s: float = _SHORT_S) -> Iterator[random.Random]:
     """A source of chance for each round, until the time is up. Its seed is in `str`, for whoever has a failure."""
-    seconds = float(os.environ.get("FLOXBRIDGE_SOAK_S", "0")) or short_s
     first = random.SystemRandom().randrange(2**32) if "FLOXBRIDGE_SOAK_S" in os.environ else 0
-    end, number = time.monotonic() + seconds, first
+    end, number = time.monotonic() + seconds(short_s), first
     while number == first or time.monotonic() < end:
         yield Seeded(number)
         number += 1
