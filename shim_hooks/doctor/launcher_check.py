@@ -23,6 +23,7 @@ _KUBELET_MS = 120_000  # kubelet gives up a CreateContainer by default
 _SHORT_MS = 10_000
 _VERSION = re.compile(r"(runc|crun) version (\S+)")
 _OLDEST_RUNC = (1, 0)
+_OLDEST_CRUN = (1, 14, 3)  # it says "unknown version specified" of bundles newer than 1.0
 _PT_INTERP = 3
 
 
@@ -150,11 +151,14 @@ def _runtime(settings: LauncherSettings, program: Path, deadline_s: float) -> li
     name, number = version.groups()
     if name == "runc" and _numbers(number) < _OLDEST_RUNC:
         return [Finding.doubtful(RUNTIME, f"{found} is runc {number}; from 1.0 on it is known to work", mend)]
+    if name == "crun" and _numbers(number) < _OLDEST_CRUN:
+        said = f"{found} is crun {number}; before 1.14.3 it refuses containers of containerd 1.7 and later"
+        return [Finding.doubtful(RUNTIME, said, "install a newer crun, or runc and runtime=runc")]
     return [Finding.good(RUNTIME, f"{found} is {name} {number}")]
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall("[0-9]+", version)[:2])
+    return tuple(int(number) for number in re.findall("[0-9]+", version)[:3])
 
 
 def _find_runtime(name: str, program: Path) -> Path | None:

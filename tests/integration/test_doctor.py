@@ -261,6 +261,14 @@ WRONG = [
     ),
     ("runtime", "doubtful", "is runc 0.1", "apt-get", line("runtime", "1.1.5+ds1", "0.1"), "old"),
     (
+        "runtime",
+        "doubtful",
+        "is crun 1.8.1",
+        "newer crun",
+        line("runtime", "runc version 1.1.5", "crun version 1.8.1"),
+        "old-crun",
+    ),
+    (
         "containerd",
         "bad",
         "no runtime handler",
