@@ -104,16 +104,15 @@ class Agent:
 
         Which environment that is, the container's own bundle says, also to an agent that was not there at its create.
         """
-        wanted = await in_thread(lambda: self._environment_of(request.container_id))
+        wanted = await in_thread(lambda: self._join_at_once(request))
         if wanted is None:
             return
-        process = await in_thread(lambda: read_process(request.process))
         async with (
             _waiting(wanted, time.monotonic() + request.deadline_s * _SHARE) as left_s,
             self._realiser.holding(wanted, deadline_s=left_s) as realised,
         ):
             pass  # its container has a lease
-        await in_thread(lambda: write_process(request.process, joined(process, realised, wanted.mode)))
+        await in_thread(lambda: _join(request, realised, wanted.mode))
 
     def delete(self, request: DeleteRequest) -> None:
         """Notes it. The lease is dropped when the bundle is gone: the runtime may still refuse to delete."""
@@ -176,6 +175,15 @@ class Agent:
         there = realised is not None and self._place(container, realised, look=True)
         return realised if there else None
 
+    def _join_at_once(self, request: ExecRequest) -> Wanted | None:
+        """All of an exec, unless its environment has to be waited for: then what that is."""
+        wanted = self._environment_of(request.container_id)
+        realised = None if wanted is None else self._realiser.at_hand(wanted)
+        if wanted is None or realised is None or not self._realiser.is_here(realised, wanted.mode):
+            return wanted
+        _join(request, realised, wanted.mode)
+        return None
+
     def _environment_of(self, container_id: str) -> Wanted | None:
         """None for a container that was left alone, or whose execs are to be."""
         try:
@@ -222,6 +230,10 @@ class Agent:
         refuse_as_layer(rootfs.own_store, "use an image without packages of its own in /nix/store")
         names = rootfs.among_its_own(path.base_name for path in realised.paths)
         return OwnStore(rootfs.own_store, self._stores.hide(container_id, names) if names else None)
+
+
+def _join(request: ExecRequest, realised: Realised, mode: Mode) -> None:
+    write_process(request.process, joined(read_process(request.process), realised, mode))
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flox_formats.digest import Digest
@@ -47,6 +47,7 @@ class Environments:
 
     def __post_init__(self) -> None:
         self.wishes = list[Wanted]()
+        self.given = dict[tuple[EnvironmentName, Digest | None], Realised]()
         self._known = dict[EnvironmentName, list[tuple[Lockfile, StorePath]]]()
         self.store_dir.mkdir(parents=True, exist_ok=True)
 
@@ -64,15 +65,17 @@ class Environments:
         return path
 
     async def pin_down(self, wanted: Wanted, *, deadline_s: float) -> Wanted:
-        """Leaves it to `realise`."""
-        return wanted
+        """Also while `held` is set."""
+        self.wishes.append(wanted)
+        realised = self._realised(wanted)
+        return replace(wanted, generation=realised.generation, lockfile=realised.lockfile.digest, access_granted=True)
 
     def at_hand(self, wanted: Wanted) -> Realised | None:
-        """Nothing is: every container waits for `realise`, where tests can hold it."""
-        return None
+        """What was realised before, of whoever's; None without a lockfile, as of the real one."""
+        return self.given.get((wanted.environment, wanted.lockfile))
 
     def is_here(self, realised: Realised, mode: Mode) -> bool:
-        return True
+        return (self.store_dir / realised.env_path.base_name).exists()
 
     @asynccontextmanager
     async def holding(self, wanted: Wanted, *, deadline_s: float) -> AsyncIterator[Realised]:
@@ -82,6 +85,11 @@ class Environments:
         self.wishes.append(wanted)
         if self.held is not None:
             await self.held.wait()
+        realised = self._realised(wanted)
+        self.given[wanted.environment, realised.lockfile.digest] = realised
+        return realised
+
+    def _realised(self, wanted: Wanted) -> Realised:
         generations = self._known.get(wanted.environment, [])
         number = wanted.generation or len(generations)
         if not 0 < number <= len(generations):

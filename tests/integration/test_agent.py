@@ -132,6 +132,41 @@ async def test_an_exec_that_cannot_be_edited(rig: AgentRig) -> None:
         await rig.agent.exec(ExecRequest(rig.folder / "process.json", "c1", 60))
 
 
+@pytest.mark.parametrize(
+    ("annotations", "env"),
+    [pytest.param({}, image(PLAIN), id="by-image"), pytest.param(ANNOTATED, ["PATH=/bin"], id="the-live-generation")],
+)
+async def test_what_was_here_before_is_not_waited_for(
+    rig: AgentRig, annotations: dict[str, str], env: list[str]
+) -> None:
+    path = rig.environments.add(WEB, PLAIN)
+    await rig.agent.create(create(rig.bundle("first", annotations=annotations, env=env)))
+    rig.environments.held = asyncio.Event()
+    second = rig.bundle("second", annotations=annotations, env=env)
+    await rig.agent.create(CreateRequest(second, "c2", 60))
+    assert variables(second)["FLOX_ENV"] == str(path)
+    lease = rig.leases.find("c2")
+    assert lease is not None
+    assert lease.paths == frozenset({path})
+    process = _process(rig, env)
+    await rig.agent.exec(ExecRequest(process, "c2", 60))
+    assert f"FLOX_ENV={path}" in json.loads(process.read_text())["env"]
+
+
+async def test_what_was_here_before_and_is_gone_is_waited_for(rig: AgentRig) -> None:
+    """And until it is there nothing has been done: the bundle is as it was, and nothing is leased."""
+    path = rig.environments.add(WEB, PLAIN)
+    await rig.agent.create(create(rig.bundle("first", env=image(PLAIN))))
+    shutil.rmtree(rig.environments.store_dir / path.base_name)
+    rig.environments.held = asyncio.Event()
+    second = rig.bundle("second", env=image(PLAIN))
+    before = (second / "config.json").read_bytes()
+    with pytest.raises(RegistryUnavailable, match="is not on the node"):
+        await rig.agent.create(CreateRequest(second, "c2", 0.01))
+    assert (second / "config.json").read_bytes() == before
+    assert rig.leases.find("c2") is None
+
+
 async def test_the_sandbox_is_left_alone(rig: AgentRig) -> None:
     bundle = rig.bundle(annotations={**ANNOTATED, "io.kubernetes.cri.container-type": "sandbox"})
     before = (bundle / "config.json").stat()
@@ -214,6 +249,7 @@ async def test_a_disk_that_takes_nothing_drops_the_lease(rig: AgentRig) -> None:
 
 
 async def test_the_launchers_deadline_is_kept(rig: AgentRig) -> None:
+    rig.environments.add(WEB, PLAIN)
     rig.environments.held = asyncio.Event()
     bundle = rig.bundle(annotations=ANNOTATED)
     with pytest.raises(RegistryUnavailable, match="acme/web is not on the node after 0 s; fetching goes on"):
@@ -283,8 +319,10 @@ async def test_the_token_of_the_pod_goes_along(rig: AgentRig) -> None:
     mount = {"destination": "/run/secrets/flox.dev", "type": "bind", "source": str(rig.folder / "secret")}
     bundle = rig.bundle(annotations=ANNOTATED, mounts=[mount])
     await rig.agent.create(create(bundle))
+    rig.environments.given.clear()
     await rig.agent.exec(ExecRequest(_process(rig, ["PATH=/bin"]), "c1", 60))
-    created, joined = rig.environments.wishes
-    assert created.token == FloxHubToken("flox_pat_1")
-    assert (created.access_granted, joined.access_granted, joined.token) == (False, True, None)
+    asked, created, joined = rig.environments.wishes
+    assert (asked.access_granted, asked.token) == (False, FloxHubToken("flox_pat_1"))
+    assert (created.access_granted, created.token) == (True, FloxHubToken("flox_pat_1"))
+    assert (joined.access_granted, joined.token) == (True, None)
     assert "flox_pat_1" not in json.dumps(rig.logged()) + (bundle / "config.json").read_text()
