@@ -101,18 +101,18 @@ async def _serve_and_drain(
             server.should_exit = True
             done, _ = await asyncio.wait((serving,), timeout=settings.drain_timeout_s)
             if not done:
-                _cut(server, log)
+                log.event("drain_cut", connections=len(server.server_state.connections))
+                _cut(server)
         await serving
     finally:
         for task in (serving, stop):
             task.cancel()
+        _cut(server)  # of who is cancelled; one may be our own, to the FloxHub that is served here
         await asyncio.gather(serving, stop, return_exceptions=True)
 
 
-def _cut(server: _Server, log: Log) -> None:
-    connections = list(server.server_state.connections)
-    log.event("drain_cut", connections=len(connections))
-    for connection in connections:
+def _cut(server: _Server) -> None:
+    for connection in list(server.server_state.connections):
         connection.transport.abort()
 
 

@@ -42,6 +42,8 @@ _USER_AGENT = "floxbridge"
 _EMBEDDED_BASE_URL = "http://floxhub.localhost"
 """What images say of an embedded hub: a name that stays, where its port may not."""
 _THREADS = 32
+_KEPT_S = 4.0
+"""Connections to FloxHub that are idle: shorter than servers keep them, so that none is used that is being closed."""
 
 
 class RegistryMetrics(AskingMetrics, ResolverMetrics, CacheMetrics, Protocol):
@@ -110,7 +112,7 @@ async def open_registry(
     """Opens the state directory and the clients; closes all of it. Raises SettingsInvalid, StorageFailed."""
     step = httpx2.Timeout(settings.cache_timeout_s, connect=settings.connect_timeout_s)
     headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
-    with httpx2.Client(timeout=step, headers=headers) as git_http:
+    with httpx2.Client(timeout=step, headers=headers, limits=httpx2.Limits(keepalive_expiry=_KEPT_S)) as git_http:
         async with MeasuredClient(metrics, timeout=step, headers=headers, follow_redirects=True) as cache_http:
             store = ContentStore(settings.state_dir / "content")
             holdings = Holdings(settings.state_dir / "repositories")

@@ -1,19 +1,18 @@
 """FloxHub as git sees it: which commit a branch stands at, and the files of that commit.
 
-An adapter: all that knows dulwich is here, and all of it blocks, so it belongs in a thread.
+An adapter, with `git_http.py`, `pack_index.py` and `garbage.py`: dulwich is known to them only. All of it blocks, so it
+belongs in a thread.
 Layout of the repositories: FH §1.2; a depth-1 fetch of one branch holds every generation.
 """
 
-import struct
-import zlib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import httpx2
 from dulwich.client import FetchPackResult
-from dulwich.errors import GitProtocolError, NotGitRepository, ObjectFormatException
+from dulwich.errors import GitProtocolError
 from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker, tree_lookup_path
 from dulwich.objects import Blob, Commit, ObjectID
 from dulwich.refs import Ref
@@ -21,8 +20,10 @@ from dulwich.refs import Ref
 from flox_formats.environment import EnvironmentName
 from registry_proxy.content.durable import storage_failed
 from registry_proxy.errors import EnvironmentUnknown, FloxHubGarbled, StorageFailed
+from registry_proxy.floxhub.garbage import GARBAGE
 from registry_proxy.floxhub.git_http import Deadline, GitClient
-from registry_proxy.floxhub.pack_bounds import PackRefused, check_pack
+from registry_proxy.floxhub.pack_bounds import check_pack
+from registry_proxy.floxhub.pack_index import index_pack
 from registry_proxy.floxhub.urls import FloxHubUrls
 
 if TYPE_CHECKING:
@@ -31,24 +32,12 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 16 * 1024 * 1024
 _MAX_PACK_BYTES = 64 * 1024 * 1024
 _MAX_UNPACKED_BYTES = 2 * 1024 * 1024 * 1024
+MAX_HELD_BYTES = 128 * 1024 * 1024
+"""Git's own chains of deltas hardly branch, and are fifty long at most."""
 _MAX_OBJECTS = 200_000
-_MAX_REFS_BYTES = 16 * 1024 * 1024
+_MAX_REFS_BYTES = 4 * 1024 * 1024
+"""Some 60,000 branches; dulwich takes three times as much memory for them."""
 _HEADS = b"refs/heads/"
-
-# What dulwich's parsers raise on bytes that are not git's; there is no common base.
-_GARBAGE = (
-    GitProtocolError,
-    NotGitRepository,
-    ObjectFormatException,
-    PackRefused,
-    ValueError,
-    AssertionError,
-    LookupError,
-    TypeError,
-    EOFError,
-    zlib.error,
-    struct.error,
-)
 
 
 class FloxHubGit:
@@ -64,11 +53,19 @@ class FloxHubGit:
         """
         url = self._urls.repository(owner)
         client = GitClient(
-            self._http, url, token=token, asked_before=token_wanted, deadline=deadline, max_bytes=_MAX_REFS_BYTES
+            self._http,
+            url,
+            token=token,
+            asked_before=token_wanted,
+            deadline=deadline,
+            max_refs_bytes=_MAX_REFS_BYTES,
+            max_pack_bytes=0,
         )
         try:
-            refs = client.get_refs("", protocol_version=2, ref_prefix=[Ref(_HEADS)]).refs
-        except _GARBAGE as error:
+            with closing(client):
+                refs = client.get_refs("", protocol_version=2, ref_prefix=[Ref(_HEADS)]).refs
+                client.finish()
+        except GARBAGE as error:
             raise self._garbled(owner, error) from error
         return tuple(sorted(ref[len(_HEADS) :].decode(errors="replace") for ref in refs if ref.startswith(_HEADS)))
 
@@ -88,7 +85,14 @@ class FloxHubGit:
         """
         branch = Ref(_HEADS + environment.name.encode())
         url = self._urls.repository(environment.owner)
-        client = GitClient(self._http, url, token=token, deadline=deadline, max_bytes=_MAX_PACK_BYTES)
+        client = GitClient(
+            self._http,
+            url,
+            token=token,
+            deadline=deadline,
+            max_refs_bytes=_MAX_REFS_BYTES,
+            max_pack_bytes=_MAX_PACK_BYTES,
+        )
 
         def wanted(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
             tip = refs.get(branch)
@@ -96,8 +100,9 @@ class FloxHubGit:
 
         pack_path = folder / "incoming.pack"
         try:
-            with pack_path.open("xb") as pack:
+            with closing(client), pack_path.open("xb") as pack:
                 answer = self._fetch_pack(client, branch, wanted, pack)
+                client.finish()
             tip = answer.refs.get(branch)
             if tip is None:
                 unknown = EnvironmentUnknown(f"FloxHub at {self._urls.base} has no environment {environment}")
@@ -106,7 +111,7 @@ class FloxHubGit:
             commit = tip.decode()
             if not have(commit):
                 _keep(pack_path, folder, tip)
-        except _GARBAGE as error:
+        except GARBAGE as error:
             raise self._garbled(environment.owner, error) from error
         except OSError as error:
             raise storage_failed(folder, error) from error
@@ -161,7 +166,7 @@ class CommitFiles:
             return None
         except OSError as error:
             raise StorageFailed(f"state at {self._folder}: {error.strerror or error}") from error
-        except _GARBAGE as error:
+        except GARBAGE as error:
             raise FloxHubGarbled(f"commit {self._commit} from FloxHub is broken at {path}: {error}") from error
         finally:
             store.close()
@@ -176,19 +181,9 @@ def _keep(pack_path: Path, folder: Path, tip: ObjectID) -> None:
             max_object_bytes=MAX_FILE_BYTES,
             max_total_bytes=_MAX_UNPACKED_BYTES,
         )
-    store = DiskObjectStore.init(str(folder))
+    index_pack(pack_path, folder, max_held_bytes=MAX_HELD_BYTES)
+    store = DiskObjectStore(str(folder))
     try:
-        target, commit, abort = store.add_pack()
-        try:
-            with pack_path.open("rb") as pack:
-                for chunk in iter(lambda: pack.read(1 << 20), b""):
-                    target.write(chunk)
-            target.flush()  # a disk that is full is met here, where the file is closed for it
-        except BaseException:
-            with suppress(OSError):
-                abort()
-            raise
-        commit()
         if tip not in store:
             raise GitProtocolError(f"the pack does not hold the commit {tip.decode()} that was asked for")
     finally:

@@ -5,6 +5,7 @@ Meaning of the statuses: FH §1.6.
 """
 
 import base64
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from dulwich.client import HTTPResponse
 
 _ADVERTISEMENT = "application/x-git-upload-pack-advertisement"
+_LIST_BRANCHES = b"command=ls-refs"
 _MAX_RETRY_AFTER_S = 300
+_MAX_REST_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class Deadline:
 class GitClient(AbstractHttpGitClient):
     """One conversation with one repository. Blocks: belongs in a thread.
 
-    As far as HTTP goes it raises only errors of ours; what dulwich makes of the bytes is the caller's affair.
+    As far as HTTP goes it raises only errors of ours; what dulwich makes of the bytes is the caller's affair. To be
+    closed: dulwich drops answers that it cannot read, and each would keep its connection for ever.
     """
 
     def __init__(
@@ -59,12 +63,27 @@ class GitClient(AbstractHttpGitClient):
         token: str | None,
         asked_before: bool = False,
         deadline: Deadline,
-        max_bytes: int,
+        max_refs_bytes: int,
+        max_pack_bytes: int,
     ) -> None:
-        """As git does it, FloxHub is shown the token only once it asked for it (FH §1.4), here or `asked_before`."""
+        """As git does it, FloxHub is shown the token only once it asked for it (FH §1.4), here or `asked_before`.
+
+        Answers have bounds of their own: branches are held in memory, a pack is not.
+        """
         super().__init__(url, thin_packs=False, quiet=True)
-        self._http, self._deadline, self._bytes_left = http, deadline, max_bytes
+        self._http, self._deadline = http, deadline
+        self._max_refs_bytes, self._max_pack_bytes = max_refs_bytes, max_pack_bytes
         self._token, self.challenged = token, asked_before and token is not None
+        self._answer: _Answer | None = None
+
+    def finish(self) -> None:
+        """The conversation went well: its connection may serve another one."""
+        if self._answer is not None:
+            self._answer.finish()
+
+    def close(self) -> None:
+        if self._answer is not None:
+            self._answer.drop()
 
     def _get_url(self, path: str | bytes) -> str:
         return urljoin(self._base_url, path if isinstance(path, str) else path.decode())
@@ -76,23 +95,25 @@ class GitClient(AbstractHttpGitClient):
         data: bytes | Iterator[bytes] | None = None,
         raise_for_status: bool = True,
     ) -> "tuple[HTTPResponse, Callable[[int], bytes]]":
+        if not url.startswith(self._base_url):  # the protocol lets FloxHub name any place where a pack is
+            raise FloxHubGarbled(f"FloxHub at {self._base_url} has its packs elsewhere: only itself is asked")
         body = data if data is None or isinstance(data, bytes) else b"".join(data)
-        response = self._send(url, headers, body)
-        if self._asks_for_token(response):
-            response.close()
+        answer = self._send(url, headers, body)
+        if self._asks_for_token(answer):
             self.challenged = True
-            response = self._send(url, headers, body)
-        _check_status(response, self._base_url, had_token=self.challenged)
-        answer = _Answer(response, self._read_some)
+            answer = self._send(url, headers, body)
+        _check_status(answer, self._base_url, had_token=self.challenged)
+        if answer.headers.get("content-encoding", "identity").lower() != "identity":
+            raise FloxHubGarbled(f"FloxHub at {self._base_url} compressed an answer, which nobody asked for")
         if data is None and answer.content_type != _ADVERTISEMENT:
-            answer.close()
             raise FloxHubGarbled(
                 f"{url} answered {answer.content_type or 'without a content type'}, not git's smart protocol: "
                 "is --floxhub-url (or --floxhub-git-url) really a FloxHub?"
             )
         return answer, answer.read
 
-    def _send(self, url: str, headers: dict[str, str] | None, body: bytes | None) -> httpx2.Response:
+    def _send(self, url: str, headers: dict[str, str] | None, body: bytes | None) -> "_Answer":
+        self.finish()  # who asks on has understood what came before
         request = self._http.build_request(
             "GET" if body is None else "POST", url, headers=headers, content=body, timeout=self._deadline.left_s()
         )
@@ -100,38 +121,25 @@ class GitClient(AbstractHttpGitClient):
             secret = base64.b64encode(f"oauth:{self._token}".encode()).decode()
             request.headers["Authorization"] = f"Basic {secret}"
         try:
-            return self._http.send(request, stream=True)
+            response = self._http.send(request, stream=True)
         except httpx2.HTTPError as error:
-            raise self._unreachable(error) from error
+            raise _unreachable(self._base_url, error) from error
+        has_pack = body is not None and _LIST_BRANCHES not in body
+        max_bytes = self._max_pack_bytes if has_pack else self._max_refs_bytes
+        self._answer = _Answer(response, self._base_url, self._deadline, max_bytes)
+        return self._answer
 
-    def _asks_for_token(self, response: httpx2.Response) -> bool:
-        asked = response.headers.get("www-authenticate", "").lower().startswith("basic")
-        return response.status_code == 401 and asked and self._token is not None and not self.challenged
-
-    def _read_some(self, chunks: Iterator[bytes]) -> bytes:
-        try:
-            chunk = next(chunks, b"")
-        except httpx2.HTTPError as error:
-            raise self._unreachable(error) from error
-        self._bytes_left -= len(chunk)
-        if self._bytes_left < 0:
-            raise FloxHubGarbled(f"FloxHub at {self._base_url} sent more than is read for one environment")
-        if not self._deadline.left_s():
-            raise FloxHubUnavailable(f"FloxHub at {self._base_url} was still sending when the time was up")
-        return chunk
-
-    def _unreachable(self, error: httpx2.HTTPError) -> FloxHubUnavailable:
-        slow = isinstance(error, httpx2.TimeoutException)
-        problem = "did not answer in time" if slow else f"cannot be reached: {error or type(error).__name__}"
-        return FloxHubUnavailable(f"FloxHub at {self._base_url} {problem}")
+    def _asks_for_token(self, answer: "_Answer") -> bool:
+        asked = answer.headers.get("www-authenticate", "").lower().startswith("basic")
+        return answer.status == 401 and asked and self._token is not None and not self.challenged
 
 
 class _Answer:
     """What dulwich wants of a response: exact reads, its type, and where it came from."""
 
-    def __init__(self, response: httpx2.Response, read_some: Callable[[Iterator[bytes]], bytes]) -> None:
-        self._response, self._read_some = response, read_some
-        self._chunks, self._ahead = response.iter_bytes(), b""
+    def __init__(self, response: httpx2.Response, base_url: str, deadline: Deadline, max_bytes: int) -> None:
+        self._response, self._base_url, self._deadline, self._bytes_left = response, base_url, deadline, max_bytes
+        self._chunks, self._ahead = response.iter_raw(), b""
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.content_type: str | None = response.headers.get("content-type", "")
@@ -143,7 +151,7 @@ class _Answer:
     def read(self, amt: int | None = None) -> bytes:
         parts, missing = [], 65536 if amt is None else amt
         while missing:
-            piece = self._ahead or self._read_some(self._chunks)
+            piece = self._ahead or self._more()
             if not piece:
                 break
             parts.append(piece[:missing])
@@ -152,16 +160,41 @@ class _Answer:
         return b"".join(parts)
 
     def close(self) -> None:
+        """dulwich's word for having read enough. What becomes of the connection is `GitClient`'s to say."""
+
+    def finish(self) -> None:
+        """Reads the little that there may be beyond what dulwich wanted: only then is the connection of further use."""
+        with contextlib.suppress(RegistryError):
+            self._bytes_left = min(self._bytes_left, _MAX_REST_BYTES)
+            while self._more():
+                pass
+        self.drop()
+
+    def drop(self) -> None:
         self._response.close()
 
+    def _more(self) -> bytes:
+        try:
+            chunk = next(self._chunks, b"")
+        except httpx2.HTTPError as error:
+            raise _unreachable(self._base_url, error) from error
+        self._bytes_left -= len(chunk)
+        if self._bytes_left < 0:
+            raise FloxHubGarbled(f"FloxHub at {self._base_url} sent more than is read of one answer")
+        if not self._deadline.left_s():
+            raise FloxHubUnavailable(f"FloxHub at {self._base_url} was still sending when the time was up")
+        return chunk
 
-def _check_status(response: httpx2.Response, url: str, *, had_token: bool) -> None:
-    status = response.status_code
-    if status == 200:
-        return
-    retry_after = response.headers.get("retry-after", "")
-    response.close()
-    raise _error_for(status, url, retry_after, had_token=had_token)
+
+def _unreachable(url: str, error: httpx2.HTTPError) -> FloxHubUnavailable:
+    slow = isinstance(error, httpx2.TimeoutException)
+    problem = "did not answer in time" if slow else f"cannot be reached: {error or type(error).__name__}"
+    return FloxHubUnavailable(f"FloxHub at {url} {problem}")
+
+
+def _check_status(answer: _Answer, url: str, *, had_token: bool) -> None:
+    if answer.status != 200:
+        raise _error_for(answer.status, url, answer.headers.get("retry-after", ""), had_token=had_token)
 
 
 def _error_for(status: int, url: str, retry_after: str, *, had_token: bool) -> RegistryError:

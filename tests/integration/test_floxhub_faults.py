@@ -1,18 +1,28 @@
 """FloxHub away, slow or talking nonsense: each gets one clear sentence, and the next request is right again."""
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from flox_formats.environment import EnvironmentName
+from registry_proxy.errors import RegistryError
+from registry_proxy.floxhub.git import FloxHubGit
+from registry_proxy.floxhub.git_http import Deadline
 from registry_proxy.floxhub.local_server import serve_hub_app
+from registry_proxy.floxhub.urls import FloxHubUrls
 from tests.integration.faulty_upstream import Fault, FaultyUpstream, serving
 from tests.integration.registry_rig import World, lock_of, running_registry
 from tests.integration.test_pull_api import WEB, digest_of, message
+
+WEB_NAME = EnvironmentName("acme", "web")
 
 
 @pytest.fixture
@@ -52,6 +62,24 @@ def test_a_first_question_that_fails(
         upstream.release.set()
         if fault is not Fault.TOO_MANY:
             assert digest_of(client, "live")
+
+
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in (Fault.NONE, Fault.HANG)])
+@pytest.mark.parametrize("where", ["info/refs", "git-upload-pack"])
+def test_an_answer_that_is_no_use_keeps_no_connection(
+    hub: tuple[FaultyUpstream, dict[str, Any]], tmp_path: Path, fault: Fault, where: str
+) -> None:
+    """A hundred of them would be all that there are."""
+    upstream, settings = hub
+    upstream.only = where
+    with httpx2.Client(limits=httpx2.Limits(max_connections=1), timeout=5) as http:
+        floxhub = FloxHubGit(FloxHubUrls.parse(settings["floxhub_url"], None), http)
+        for upstream.fault in (fault, fault, Fault.NONE):
+            folder = tmp_path / "fetched"
+            folder.mkdir()
+            with nullcontext() if upstream.fault is Fault.NONE else pytest.raises(RegistryError):
+                floxhub.fetch(WEB_NAME, token=None, have=lambda _: False, folder=folder, deadline=Deadline.after(10))
+            shutil.rmtree(folder)
 
 
 def test_floxhub_is_left_alone_as_long_as_it_asks(world: World, hub: tuple[FaultyUpstream, dict[str, Any]]) -> None:
