@@ -110,6 +110,7 @@ async def _serve(settings: Settings) -> NoReturn:
     nothing to lose, since the state directory is good at any moment."""
     log = Log()
     logging.basicConfig(handlers=[LoggingHandler(log)], level=logging.WARNING)
+    logging.getLogger("dulwich").setLevel(logging.ERROR)  # a warning for each word of FloxHub's that it does not know
     await serve(settings, log, stop_on_signals())
     os._exit(0)
 

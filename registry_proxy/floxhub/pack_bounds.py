@@ -95,6 +95,8 @@ def _inflate(stream: _Stream, size: int) -> bytes:
         start = (start + piece)[:_DELTA_HEADER_BYTES] if len(start) < _DELTA_HEADER_BYTES else start
         if seen > size:
             raise PackRefused("a git pack with an object larger than it declares")
+    if seen < size:
+        raise PackRefused("a git pack with an object smaller than it declares")
     stream.push_back(inflater.unused_data)
     return start
 

@@ -28,10 +28,10 @@ NAR_SIZE = 5 * MEBIBYTE
 class Disk:
     """A small disk of its own, mounted at the state directory."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, size: int = SIZE) -> None:
         self.place, self._filler = place, place / "filler"
         place.mkdir()
-        self._mount("-t", "tmpfs", "-o", f"size={SIZE}", "floxbridge-test")
+        self._mount("-t", "tmpfs", "-o", f"size={size}", "floxbridge-test")
 
     def fill(self, *, leave: int) -> None:
         """Until at most `leave` bytes are free."""
