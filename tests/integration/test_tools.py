@@ -37,6 +37,13 @@ def test_tells_that_newer_runtimes_cannot_be_had(bare: Path, tmp_path: Path) -> 
     assert not (tmp_path / "runtimes").exists()
 
 
+def test_tells_that_oras_cannot_be_had(bare: Path, tmp_path: Path) -> None:
+    done = run(bare, tmp_path, TOOLS / "oras.sh", str(tmp_path / "oras"))
+    assert done.returncode == 0
+    assert done.stderr == "oras of Debian trixie cannot be had: this is not Debian. The tests on it will say so.\n"
+    assert not (tmp_path / "oras").exists()
+
+
 def run(path: Path, folder: Path, script: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [str(path / "sh"), str(script), *arguments]
     environment = {"PATH": str(path)}
