@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import httpx2
-
-from bench.benchmark import Benchmark, BenchmarkFailed, Stage
+from bench.benchmark import Benchmark, Stage
 from bench.binary_cache import BinaryCache
 from bench.downloads import download
 from bench.figure import Figure, Limit, TimesThePeer, Unit
 from bench.memory_use import resident_peak_bytes
-from bench.our_registry import ENVIRONMENT, OurRegistry, Upstream, push, running_our_registry
+from bench.our_registry import ENVIRONMENT, Upstream, push, running_our_registry
 from bench.peer_registry import running_peer_registry
 from bench.rounds import in_turn, scaled
-from flox_formats.closure import ARTIFACT_TYPE
 from flox_formats.narinfo import Compression, NarInfo
 from floxbridge_demo.installation import Hub
 from floxbridge_demo.program import Program
@@ -27,7 +24,6 @@ _BLOB_BYTES = 200_000_000
 _PIECE_BYTES = 1_000_000
 _ROUNDS = 5
 _CLIENTS = 50
-_TIMEOUT_S = 60.0
 
 
 def _measure(stage: Stage) -> list[Figure]:
@@ -39,7 +35,7 @@ def _measure(stage: Stage) -> list[Figure]:
     push(hub, workplace.path("pushed"), [package.store_path])
     upstream = Upstream(hub, cache.url, cache.public_key)
     with running_our_registry(workplace, upstream) as ours, running_peer_registry(workplace) as peer:
-        _make_known(ours)
+        ours.closure()  # once it was asked for, the NAR is a blob of the repository
         our_url = f"{ours.repository()}/blobs/{package.file_hash}"
         peer_url = f"{peer.url}/v2/{ENVIRONMENT}/blobs/{peer.push_file(ENVIRONMENT, nar)}"
         us, them = in_turn(
@@ -77,18 +73,6 @@ class _Many:
 def _many(program: Program, url: str, size: int) -> _Many:
     seconds = download(url, size=size, clients=_CLIENTS)
     return _Many(size * _CLIENTS / seconds, resident_peak_bytes(program.pid))
-
-
-def _make_known(registry: OurRegistry) -> None:
-    """A NAR is a blob of the repository once the closure artifact that lists it has been asked for."""
-    with httpx2.Client(timeout=_TIMEOUT_S) as http:
-        index = http.get(f"{registry.repository()}/manifests/live").json()
-        for descriptor in index["manifests"]:
-            artifacts = http.get(
-                f"{registry.repository()}/referrers/{descriptor['digest']}", params={"artifactType": ARTIFACT_TYPE}
-            ).json()
-            if not artifacts["manifests"]:
-                raise BenchmarkFailed(f"nothing refers to {descriptor['digest']}")
 
 
 BLOB = Benchmark("blob", "floxbridge serve against docker-registry", _measure, ("git", "docker-registry"))

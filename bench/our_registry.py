@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 
 from bench.benchmark import BenchmarkFailed
+from flox_formats.closure import ARTIFACT_TYPE, ClosureDocument
 from flox_formats.signature import PublicKey
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
@@ -25,6 +26,7 @@ from floxbridge_demo.workplace import Workplace
 ENVIRONMENT = "acme/web"
 _START_S = 30.0
 _LIVE_S = 30.0
+_ANSWER_S = 60.0
 _POLL_S = 0.1
 
 
@@ -36,6 +38,28 @@ class OurRegistry:
     def repository(self, environment: str = ENVIRONMENT) -> str:
         """The URL below which its manifests and blobs are."""
         return f"{self.url}/v2/flox/empty/{environment}"
+
+    def image_variables(self) -> list[str]:
+        """What containerd copies from the live image's configuration into a bundle. Raises BenchmarkFailed."""
+        with httpx2.Client(base_url=f"{self.repository()}/", timeout=_ANSWER_S) as http:
+            index = http.get("manifests/live").raise_for_status().json()
+            manifest = http.get(f"manifests/{index['manifests'][0]['digest']}").raise_for_status().json()
+            config = http.get(f"blobs/{manifest['config']['digest']}").raise_for_status().json()
+        variables = [entry for entry in config["config"]["Env"] if entry.startswith("FLOXBRIDGE_")]
+        if not variables:
+            raise BenchmarkFailed(f"the image of {ENVIRONMENT} names no environment")
+        return variables
+
+    def closure(self) -> ClosureDocument:
+        """The live generation's, asked for as a node asks. Raises BenchmarkFailed."""
+        with httpx2.Client(base_url=f"{self.repository()}/", timeout=_ANSWER_S) as http:
+            platform = http.get("manifests/live").raise_for_status().json()["manifests"][0]["digest"]
+            asked = http.get(f"referrers/{platform}", params={"artifactType": ARTIFACT_TYPE}).raise_for_status().json()
+            if not asked["manifests"]:
+                raise BenchmarkFailed(f"nothing refers to {platform}, the manifest of {ENVIRONMENT}")
+            artifact = http.get(f"manifests/{asked['manifests'][0]['digest']}").raise_for_status().json()
+            document = http.get(f"blobs/{artifact['config']['digest']}").raise_for_status().content
+        return ClosureDocument.parse(document)
 
     def wait_for(self, generation: int) -> None:
         """Until it says that this is the live one. Raises BenchmarkFailed."""
@@ -77,7 +101,14 @@ def running_with(workplace: Workplace, *flags: str, state: str) -> Iterator[OurR
         yield OurRegistry(program, str(program.wait_for("listening", deadline_s=_START_S)["url"]))
 
 
-def push(hub: Hub, folder: Path, packages: Sequence[StorePath], *, environment: str = ENVIRONMENT) -> None:
+def push(
+    hub: Hub,
+    folder: Path,
+    packages: Sequence[StorePath],
+    *,
+    environment: str = ENVIRONMENT,
+    hook: str | None = None,
+) -> None:
     """A generation that installs these, live from now on. `folder` is made; it keeps the pushed files."""
     wanted = tuple(Package(path.name, "1.0", "Made for the benchmark", path) for path in packages)
-    hub.push(environment, Generation(System.X86_64_LINUX, wanted, "true").write(folder))
+    hub.push(environment, Generation(System.X86_64_LINUX, wanted, "true", hook=hook).write(folder))

@@ -24,12 +24,13 @@ class GenerationFiles:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What its author wishes. `command` is what a container runs that is told nothing else."""
+    """What its author wishes. `command` is what a container runs that is told nothing else, `hook` is on-activate's."""
 
     system: System
     packages: tuple[Package, ...]
     command: str
     variables: Mapping[str, str] = field(default_factory=dict, hash=False)
+    hook: str | None = None
 
     def write(self, folder: Path) -> GenerationFiles:
         """Writes both files into `folder`, which is made."""
@@ -43,6 +44,7 @@ class Generation:
         sections = {
             "install": {f"{package.name}.pkg-path": package.name for package in self.packages},
             "vars": self.variables,
+            "hook": self._hook,
             "options": {"systems": [self.system]},
             "containerize.config": {"cmd": [self.command]},
         }
@@ -54,11 +56,16 @@ class Generation:
             "schema-version": _SCHEMA_VERSION,
             "install": {package.name: {"pkg-path": package.name} for package in self.packages},
             "vars": dict(self.variables),
+            **({"hook": self._hook} if self._hook else {}),
             "options": {"systems": [self.system]},
             "containerize": {"config": {"cmd": [self.command]}},
         }
         packages = [_locked(package, self.system) for package in self.packages]
         return {"lockfile-version": 1, "manifest": manifest, "packages": packages}
+
+    @property
+    def _hook(self) -> dict[str, str]:
+        return {} if self.hook is None else {"on-activate": self.hook}
 
 
 def _locked(package: Package, system: System) -> dict[str, object]:

@@ -9,6 +9,7 @@ from flox_formats.lockfile import Lockfile
 from flox_formats.nar import restore
 from flox_formats.narinfo import NarInfo, verify_path
 from flox_formats.signature import TrustedKeys
+from flox_formats.system import System
 from floxbridge_demo.busybox import BusyboxMissing, is_static, static_busybox
 from floxbridge_demo.generation import Generation
 from floxbridge_demo.nix_cache import NixCache
@@ -40,6 +41,14 @@ def test_the_lockfile_selects_what_the_cache_has(tmp_path: Path) -> None:
     manifest = tomllib.loads(files.manifest.read_text())
     assert manifest["install"] == {"echoip": {"pkg-path": "echoip"}, "greeting": {"pkg-path": "greeting"}}
     assert manifest["vars"] == dict(lockfile.manifest.vars)
+    assert ("hook" in manifest, lockfile.manifest.hook_on_activate) == (False, None)
+
+
+def test_a_hook_is_in_both_files(tmp_path: Path) -> None:
+    hook = 'export A="$B"\ntrue\n'
+    files = Generation(System.X86_64_LINUX, (), "true", hook=hook).write(tmp_path / "generation")
+    assert tomllib.loads(files.manifest.read_text())["hook"] == {"on-activate": hook}
+    assert Lockfile.parse(files.lock.read_bytes()).manifest.hook_on_activate == hook
 
 
 def test_every_path_of_the_cache_is_signed_and_whole(tmp_path: Path) -> None:
