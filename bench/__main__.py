@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from bench.agent_memory import AGENT_MEMORY
 from bench.benchmark import Benchmark, BenchmarkFailed, Stage
 from bench.blob import BLOB
 from bench.closure import CLOSURE
 from bench.closure_cache import Closure, Shape, make_closure
 from bench.create import CREATE
+from bench.create_scripted import CREATE_SCRIPTED
+from bench.fifty_nodes import FIFTY_NODES
 from bench.figure import Figure
 from bench.manifest_by_tag import MANIFEST_BY_TAG
 from bench.memory import MEMORY
@@ -26,7 +29,18 @@ from floxbridge_demo.cri import CriFailed
 from floxbridge_demo.program import ProgramFailed
 from floxbridge_demo.workplace import Workplace, WorkplaceRefused, own_workplace
 
-BENCHMARKS = (MANIFEST_BY_TAG, BLOB, MEMORY, PASS_THROUGH, CREATE, CLOSURE, RESTART)
+BENCHMARKS = (
+    MANIFEST_BY_TAG,
+    BLOB,
+    MEMORY,
+    FIFTY_NODES,
+    PASS_THROUGH,
+    CREATE,
+    CREATE_SCRIPTED,
+    AGENT_MEMORY,
+    CLOSURE,
+    RESTART,
+)
 
 _LARGE = Shape(paths=300, nar_bytes=500_000_000)
 

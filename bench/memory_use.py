@@ -6,6 +6,11 @@ from pathlib import Path
 _KIB = 1024
 
 
+def resident_bytes(pid: int) -> int:
+    """Now."""
+    return status_bytes(Path(f"/proc/{pid}/status").read_text(), "VmRSS")
+
+
 def resident_peak_bytes(pid: int) -> int:
     """The most that was resident since the process began, or since `forget_peak`."""
     return status_bytes(Path(f"/proc/{pid}/status").read_text(), "VmHWM")

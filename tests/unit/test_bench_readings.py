@@ -2,12 +2,16 @@
 
 import contextlib
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.benchmark import BenchmarkFailed
+from bench.cache_server import bytes_sent
+from bench.downloads import Answer, Blob
+from bench.fifty_nodes import times_sent
 from bench.load import Load
 from bench.memory_use import status_bytes
 from bench.rounds import in_turn, median_of, scaled
@@ -45,6 +49,54 @@ def test_load_that_is_none(told: str, words: str) -> None:
 def test_any_text_is_a_load_or_refused(told: str) -> None:
     with contextlib.suppress(BenchmarkFailed):
         Load.parse(told)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([HEAD + b"12345"], id="in-one"),
+        pytest.param([HEAD, b"12", b"345"], id="head-alone"),
+        pytest.param([HEAD[:20], HEAD[20:] + b"1", b"2345"], id="head-in-two"),
+        pytest.param([HEAD.replace(b"C", b"c").replace(b"L", b"l"), b"12345"], id="lower-case"),
+    ],
+)
+def test_an_answer_is_whole_with_its_last_byte(pieces: list[bytes]) -> None:
+    answer = Answer(Blob("/x", 5))
+    for piece in pieces:
+        assert not answer.whole
+        answer.take(memoryview(piece))
+    assert answer.whole
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        pytest.param([b""], "ended after b'' and -1 bytes", id="nothing"),
+        pytest.param([HEAD, b"12", b""], "and 2 bytes", id="cut-off"),
+        pytest.param([HEAD + b"123456"], "6 bytes came, not 5", id="too-much"),
+        pytest.param([HEAD.replace(b"5", b"4")], "not 5 bytes", id="of-another-size"),
+        pytest.param([HEAD.replace(b"Length", b"Type")], "not 5 bytes", id="no-size"),
+        pytest.param([HEAD.replace(b"200 OK", b"404 No")], "404 No", id="not-there"),
+        pytest.param([b"x" * 70_000], "xxx", id="endless-head"),
+    ],
+)
+def test_an_answer_that_is_not_the_blob(pieces: list[bytes], words: str) -> None:
+    answer = Answer(Blob("/x", 5))
+    for piece in pieces[:-1]:
+        answer.take(memoryview(piece))
+    with pytest.raises(BenchmarkFailed, match=re.escape(words)):
+        answer.take(memoryview(pieces[-1]))
+
+
+def test_how_often_a_file_left_upstream(tmp_path: Path) -> None:
+    (tmp_path / "nar").mkdir()
+    for name in ("nar/once", "nar/cut and again", "nar/never"):
+        (tmp_path / name).write_bytes(b"1234")
+    sent = bytes_sent("4 /nar/once\n0 /nar/once\n2 /nar/cut and again\n4 /nar/cut and again\n153 /nar/missing\n")
+    assert times_sent(sent, tmp_path) == {"nar/once": 1, "nar/cut and again": 1.5}
 
 
 @pytest.mark.parametrize(
