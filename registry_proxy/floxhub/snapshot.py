@@ -109,7 +109,8 @@ class Snapshots:
             pointer = home / _pointer(viewer)
             commit = _commit_of(pointer)
             if self.has(environment, commit):
-                age_s = max(0.0, time.time() - pointer.stat().st_mtime)
+                # A time to come: the clock was set back since, and nobody knows how old this is, but that it is.
+                age_s = abs(time.time() - pointer.stat().st_mtime)
                 try:
                     return Remembered(Snapshot.read(environment, commit, home / commit), age_s)
                 except (EnvironmentUnusable, FloxHubGarbled):

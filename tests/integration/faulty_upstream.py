@@ -1,6 +1,8 @@
 """A small honest upstream that can be told to fail: it serves an app on a real port, and answers as its fault says."""
 
+import asyncio
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,34 +23,44 @@ class Fault(StrEnum):
     WEB_PAGE = auto()
     CUT = auto()
     HANG = auto()
+    STALL = auto()
+    RESET = auto()
+    UNAUTHORIZED = "401"
     FORBIDDEN = "403"
     NOT_FOUND = "404"
     TOO_MANY = "429"
     SERVER_ERROR = "500"
+    UNAVAILABLE = "503"
 
 
 @dataclass
 class FaultyUpstream:
-    """`fault` may change at any time; `requests` are the paths asked so far. HANG ends when `release` is set."""
+    """`fault` may change at any time; `requests` are the paths asked so far. HANG, before an answer, and STALL, in the
+    middle of one, end when `release` is set."""
 
     app: ASGIApp
     fault: Fault = Fault.NONE
     only: str = ""
     """The fault holds for paths that have this in them; the rest goes well."""
+    spare: int = 0
+    """So many requests for such paths go well before."""
     requests: list[str] = field(default_factory=list)
     hanging: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.requests.append(f"{scope['method']} {scope['path']}")
-        fault = self.fault if self.only in scope["path"] else Fault.NONE
+        fault = self._fault_of(scope["path"])
         match fault:
             case Fault.NONE:
                 await self.app(scope, receive, send)
             case Fault.HANG:
-                self.hanging.set()
-                await anyio.to_thread.run_sync(self.release.wait, abandon_on_cancel=True)
+                await self._wait()
                 await self.app(scope, receive, send)
+            case Fault.STALL:
+                await self.app(scope, receive, self._stalling(send))
+            case Fault.RESET:
+                _reset(send)
             case Fault.GARBAGE:
                 kind = "application/x-git-upload-pack-advertisement"
                 await Response(b"\0garbage" * 99, media_type=kind)(scope, receive, send)
@@ -59,6 +71,36 @@ class FaultyUpstream:
             case _:
                 headers = {"Retry-After": "7"} if fault is Fault.TOO_MANY else None
                 await Response("no", int(fault.value), headers)(scope, receive, send)
+
+    def _fault_of(self, path: str) -> Fault:
+        if self.fault is Fault.NONE or self.only not in path:
+            return Fault.NONE
+        self.spare -= 1
+        return self.fault if self.spare < 0 else Fault.NONE
+
+    async def _wait(self) -> None:
+        self.hanging.set()
+        await anyio.to_thread.run_sync(self.release.wait, abandon_on_cancel=True)
+
+    def _stalling(self, send: Send) -> Send:
+        """Lets the head through, and half of the first of the body; the rest comes much later."""
+
+        async def stall(message: Message) -> None:
+            body = message.get("body", b"")
+            if body and not self.hanging.is_set():
+                await send({**message, "body": body[: len(body) // 2], "more_body": True})
+                await self._wait()
+                message = {**message, "body": body[len(body) // 2 :]}
+            await send(message)
+
+        return stall
+
+
+def _reset(send: Send) -> None:
+    """Breaks the connection as a machine does that was just restarted: the other side gets an error, and no end."""
+    transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]  # uvicorn's
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _cutting(send: Send) -> Send:

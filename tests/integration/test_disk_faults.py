@@ -122,8 +122,13 @@ def test_a_disk_that_becomes_read_only(world: World, disk: Disk, blob: Digest) -
         assert digest_of(client, "live") == known
         refused = referrers(client)
         assert (refused.status_code, "read-only" in message(refused).lower()) == (503, True)
+        world.push("acme/web", world.package("more", "there"))
+        last_known = client.get(f"{WEB}/manifests/live")
+        assert last_known.headers["docker-content-digest"] == known
+        assert last_known.headers["floxbridge-resolution"] == "stale"
         disk.unprotect()
         assert referrers(client).status_code == 200
+        assert digest_of(client, "live") != known
 
 
 def test_does_not_start_on_a_disk_that_is_read_only(world: World, disk: Disk) -> None:

@@ -23,6 +23,11 @@ from tests.integration.registry_rig import World, lock_of, running_registry
 from tests.integration.test_pull_api import WEB, digest_of, message
 
 WEB_NAME = EnvironmentName("acme", "web")
+QUESTIONS = [
+    pytest.param("info/refs", 0, id="at-first"),
+    pytest.param("git-upload-pack", 0, id="when-asked-for-branches"),
+    pytest.param("git-upload-pack", 1, id="when-asked-for-the-pack"),
+]
 
 
 @pytest.fixture
@@ -41,19 +46,30 @@ def hub(world: World) -> Iterator[tuple[FaultyUpstream, dict[str, Any]]]:
         pytest.param(Fault.GARBAGE, 502, "not a git repository", id="garbage"),
         pytest.param(Fault.WEB_PAGE, 502, r"really a FloxHub\?|Invalid content-type", id="web-page"),
         pytest.param(Fault.CUT, 503, "cannot be reached", id="cut"),
+        pytest.param(Fault.RESET, 503, "cannot be reached", id="reset"),
         pytest.param(Fault.HANG, 503, "within 1 s", id="hangs"),
+        pytest.param(Fault.STALL, 503, "within 1 s", id="hangs-in-the-middle"),
+        pytest.param(Fault.UNAUTHORIZED, 401, "to nobody without a token", id="unauthorized"),
         pytest.param(Fault.FORBIDDEN, 403, "does not show them this", id="forbidden"),
         pytest.param(Fault.NOT_FOUND, 404, "no owner", id="not-found"),
         pytest.param(Fault.TOO_MANY, 503, "HTTP 429", id="too-many-requests"),
         pytest.param(Fault.SERVER_ERROR, 503, "HTTP 500", id="server-error"),
+        pytest.param(Fault.UNAVAILABLE, 503, "HTTP 503", id="unavailable"),
     ],
 )
-@pytest.mark.parametrize("where", ["info/refs", "git-upload-pack"])
+@pytest.mark.parametrize(("where", "spare"), QUESTIONS)
 def test_a_first_question_that_fails(
-    world: World, hub: tuple[FaultyUpstream, dict[str, Any]], fault: Fault, status: int, said: str, where: str
+    *,
+    world: World,
+    hub: tuple[FaultyUpstream, dict[str, Any]],
+    fault: Fault,
+    status: int,
+    said: str,
+    where: str,
+    spare: int,
 ) -> None:
     upstream, settings = hub
-    upstream.fault, upstream.only = fault, where
+    upstream.fault, upstream.only, upstream.spare = fault, where, spare
     with running_registry(world.settings(**settings)) as client:
         answer = client.get(f"{WEB}/manifests/live")
         assert answer.status_code == status
@@ -64,10 +80,10 @@ def test_a_first_question_that_fails(
             assert digest_of(client, "live")
 
 
-@pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in (Fault.NONE, Fault.HANG)])
-@pytest.mark.parametrize("where", ["info/refs", "git-upload-pack"])
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in (Fault.NONE, Fault.HANG, Fault.STALL)])
+@pytest.mark.parametrize(("where", "spare"), QUESTIONS)
 def test_an_answer_that_is_no_use_keeps_no_connection(
-    hub: tuple[FaultyUpstream, dict[str, Any]], tmp_path: Path, fault: Fault, where: str
+    hub: tuple[FaultyUpstream, dict[str, Any]], tmp_path: Path, fault: Fault, where: str, spare: int
 ) -> None:
     """A hundred of them would be all that there are."""
     upstream, settings = hub
@@ -75,7 +91,7 @@ def test_an_answer_that_is_no_use_keeps_no_connection(
     with httpx2.Client(limits=httpx2.Limits(max_connections=1), timeout=5) as http:
         floxhub = FloxHubGit(FloxHubUrls.parse(settings["floxhub_url"], None), http)
         for upstream.fault in (fault, fault, Fault.NONE):
-            folder = tmp_path / "fetched"
+            folder, upstream.spare = tmp_path / "fetched", spare
             folder.mkdir()
             with nullcontext() if upstream.fault is Fault.NONE else pytest.raises(RegistryError):
                 floxhub.fetch(WEB_NAME, token=None, have=lambda _: False, folder=folder, deadline=Deadline.after(10))
@@ -93,7 +109,13 @@ def test_floxhub_is_left_alone_as_long_as_it_asks(world: World, hub: tuple[Fault
         assert (first.headers["retry-after"], second.status_code, len(upstream.requests)) == ("7", 503, asked)
 
 
-@pytest.mark.parametrize("fault", [Fault.GARBAGE, Fault.CUT, Fault.HANG, Fault.TOO_MANY, Fault.SERVER_ERROR])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(Fault.GARBAGE, Fault.WEB_PAGE, Fault.CUT, Fault.RESET, Fault.HANG, Fault.STALL),
+        *(Fault.TOO_MANY, Fault.SERVER_ERROR, Fault.UNAVAILABLE),
+    ],
+)
 def test_the_last_known_answer_is_served(
     world: World, hub: tuple[FaultyUpstream, dict[str, Any]], fault: Fault
 ) -> None:
