@@ -81,11 +81,14 @@ class Containers:
     def _time(self, bundle: Bundle, *verb: str) -> float:
         bundle.write()
         command = [self.program, "--root", str(self.root)]
-        container_id = f"floxbridge-bench-{next(self.numbers)}"  # kubelet never gives one twice
+        container_id = f"floxbridge-bench-{next(self.numbers)}"  # neither id nor bundle is ever given twice
+        place = bundle.folder.with_name(container_id)
+        place.symlink_to(bundle.folder)
         try:
-            return timed([*command, *verb, "--bundle", str(bundle.folder), container_id], log=self.log)
+            return timed([*command, *verb, "--bundle", str(place), container_id], log=self.log)
         finally:
             timed([*command, "delete", "--force", container_id], log=self.log.with_suffix(".delete"))
+            place.unlink()
 
 
 def mount_memory(workplace: Workplace) -> None:
