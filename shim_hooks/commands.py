@@ -23,6 +23,7 @@ from shim_hooks.environment.realise import Realiser
 from shim_hooks.errors import NotSupported
 from shim_hooks.log import Log
 from shim_hooks.measured import MeasuredAnswers, MeasuredRealiser, MeasuredRegistry
+from shim_hooks.memory import give_back
 from shim_hooks.metrics import Metrics
 from shim_hooks.metrics_endpoint import metrics_endpoint
 from shim_hooks.prefetch import Prefetch, is_environment_image
@@ -55,7 +56,12 @@ async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) 
     leases, metrics = Leases(settings.state_dir / "leases"), Metrics()
     async with open_node(settings, log, metrics) as node:
         care = StoreCare(Collector(node.store, leases), store_bound(settings), log, collected=metrics.collected)
-        node.landed = care.wake
+
+        def landed() -> None:
+            care.wake()
+            loop.run_in_executor(None, give_back)
+
+        node.landed = landed
         mutable = ContainerStores(settings.state_dir / "mutable")
         agent = Agent(MeasuredRealiser(node.realiser, metrics), leases, mutable, log)
         metrics.watch("leases", "Containers that use the store.", lambda: len(leases.container_ids()))
