@@ -21,7 +21,8 @@ from flox_formats.json_document import Fields, read_object
 from registry_proxy.content.durable import storage_failed, write_whole
 
 _MAX_RECORD_BYTES = 64 * 1024 * 1024
-_MAX_REMEMBERED = 1_000
+_MAX_REMEMBERED = 50_000
+"""Digests, of all environments together: one with a closure has hundreds of them, and each takes most of a kilobyte."""
 
 
 class RecordInvalid(FormatError):
@@ -81,16 +82,25 @@ class Holdings:
         except OSError as error:
             raise storage_failed(root, error) from error
         self._known: OrderedDict[EnvironmentName, dict[Digest, Holding]] = OrderedDict()
+        self._remembered = 0
+
+    def at_hand(self, environment: EnvironmentName) -> Mapping[Digest, Holding] | None:
+        """As `of`, where that is in memory: does not block."""
+        held = self._known.get(environment)
+        if held is not None:
+            with suppress(KeyError):  # let go of just now
+                self._known.move_to_end(environment)
+        return held
 
     def of(self, environment: EnvironmentName) -> Mapping[Digest, Holding]:
         """Everything that the environment's repository holds, as far as it was ever made here."""
         with self._lock:
             held = self._known.get(environment)
             if held is None:
-                held = self._known[environment] = self._load(environment)
-                while len(self._known) > _MAX_REMEMBERED:
-                    self._known.popitem(last=False)
-            self._known.move_to_end(environment)
+                held = self._load(environment)
+                self._remember(environment, held)
+            else:
+                self._known.move_to_end(environment)
             return held
 
     def add(self, environment: EnvironmentName, record: Digest, holdings: Iterable[Holding]) -> None:
@@ -105,7 +115,15 @@ class Holdings:
             raise storage_failed(folder, error) from error
         held = self.of(environment)
         with self._lock:
-            self._known[environment] = {**held, **{holding.digest: holding for holding in holdings}}
+            self._remember(environment, {**held, **{holding.digest: holding for holding in holdings}})
+
+    def _remember(self, environment: EnvironmentName, held: dict[Digest, Holding]) -> None:
+        """With the lock. What was used least recently is let go of; it is on disk."""
+        self._remembered += len(held) - len(self._known.get(environment, ()))
+        self._known[environment] = held
+        self._known.move_to_end(environment)
+        while self._remembered > _MAX_REMEMBERED and len(self._known) > 1:
+            self._remembered -= len(self._known.popitem(last=False)[1])
 
     def _load(self, environment: EnvironmentName) -> dict[Digest, Holding]:
         held: dict[Digest, Holding] = {}

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from flox_formats.digest import Digest
 from registry_proxy.content.downloads import Download
-from registry_proxy.content.page_cache import read_at
+from registry_proxy.content.page_cache import PIECE_BYTES, read_at
 from registry_proxy.content.store import StoredBlob
 from registry_proxy.endpoints.answers import API_VERSION, answer_content, matches_etag
 from registry_proxy.endpoints.callers import Callers
@@ -40,10 +40,10 @@ class Blobs:
             return answer_content(request, self._empty.blob(digest))
         view = View(repository.environment, await self._callers.credential(request))
         blob = await self._environments.blob(view, digest)
-        return answer_blob(request, digest, blob)
+        return await answer_blob(request, digest, blob)
 
 
-def answer_blob(request: Request, digest: Digest, blob: StoredBlob | Download) -> Response:
+async def answer_blob(request: Request, digest: Digest, blob: StoredBlob | Download) -> Response:
     """Raises RangeUnsatisfiable. A range that is not understood is ignored, as RFC 9110 section 14.2 wants."""
     etag = f'"{digest}"'
     headers = {**API_VERSION, "Docker-Content-Digest": str(digest), "ETag": etag, "Accept-Ranges": "bytes"}
@@ -57,6 +57,10 @@ def answer_blob(request: Request, digest: Digest, blob: StoredBlob | Download) -
     status = 200 if span is None else 206
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=_BLOB_TYPE)
+    if isinstance(blob, StoredBlob) and stop - start <= PIECE_BYTES:
+        # Most of a closure's NARs are this small, and a stream costs a quarter of such an answer.
+        piece = await anyio.to_thread.run_sync(_piece, blob.path, start, stop)
+        return Response(piece, status, headers, media_type=_BLOB_TYPE)
     chunks = blob.stream(start, stop) if isinstance(blob, Download) else _file_chunks(blob.path, start, stop)
     return StreamingResponse(chunks, status, headers, media_type=_BLOB_TYPE)
 
@@ -76,6 +80,11 @@ def asked_range(header: str, size: int) -> tuple[int, int] | None:
     if start >= stop:
         raise RangeUnsatisfiable(f"range {header} lies outside the {size} bytes of the blob")
     return start, stop
+
+
+def _piece(path: Path, start: int, stop: int) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), stop - start, start)
 
 
 async def _file_chunks(path: Path, start: int, stop: int) -> AsyncIterator[bytes]:

@@ -226,7 +226,10 @@ class EnvironmentImages:
         return stored
 
     async def _holding(self, snapshot: Snapshot, digest: Digest) -> Holding | None:
-        return await self._in_thread(lambda: self._holdings.of(snapshot.environment).get(digest))
+        held = self._holdings.at_hand(snapshot.environment)
+        if held is None:
+            held = await self._in_thread(lambda: self._holdings.of(snapshot.environment))
+        return held.get(digest)
 
     async def _find_stored(self, digest: Digest) -> StoredBlob | None:
         return await self._in_thread(lambda: self._store.find(digest))
