@@ -16,11 +16,11 @@ class Corked:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop, self._head = transport, loop, b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self._head:
             head, self._head = self._head, b""
-            self._transport.write(head + data)
-        elif data.endswith(_END_OF_HEAD) and data.startswith(b"HTTP/"):
+            self._transport.write(b"".join((head, data)))
+        elif isinstance(data, bytes) and data.endswith(_END_OF_HEAD) and data.startswith(b"HTTP/"):
             self._head = data
             self._loop.call_soon(self._uncork)
         else:

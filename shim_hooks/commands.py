@@ -5,6 +5,7 @@ Belongs here: which part gets which setting. Does not: flags and exit codes (`cl
 
 import asyncio
 import contextlib
+import gc
 import importlib.util
 import platform
 import shutil
@@ -74,6 +75,7 @@ async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) 
             *_prefetch(settings, node.realiser, log, metrics),
         ):
             with listening(settings.socket, take_over=True) if early is None else nullcontext(early) as listener:
+                gc.freeze()  # what is there now stays; looking through it for cycles would stop a container's start
                 log.event("listening", socket=str(settings.socket), registry=settings.registry_url)
                 async with metrics_endpoint(settings.metrics_listen, metrics, log):
                     answers = MeasuredAnswers(agent, metrics)

@@ -92,7 +92,7 @@ class Download:
             self._raise_failure()
             await self._progress.wait()
 
-    async def stream(self, start: int, stop: int) -> AsyncIterator[bytes]:
+    async def stream(self, start: int, stop: int) -> AsyncIterator[bytes | memoryview]:
         """Bytes from `start` up to `stop`, as they come. Raises RegistryError when the download fails midway."""
         handle = await self._open_reader()
         try:

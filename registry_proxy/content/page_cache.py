@@ -18,7 +18,9 @@ _NOT_AT_HAND = frozenset((errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS))
 """Not in the cache; a file system, or a kernel, that cannot tell."""
 
 
-async def read_at(handle: int, count: int, offset: int, *, limiter: anyio.CapacityLimiter | None = None) -> bytes:
+async def read_at(
+    handle: int, count: int, offset: int, *, limiter: anyio.CapacityLimiter | None = None
+) -> bytes | memoryview:
     """From 1 byte to `count`, and to PIECE_BYTES; none at the end of the file. Raises OSError.
 
     Lets others have their turn, however fast it was: a client that takes as fast as it is read for would keep them out.
@@ -31,7 +33,7 @@ async def read_at(handle: int, count: int, offset: int, *, limiter: anyio.Capaci
     return found
 
 
-def _at_hand(handle: int, count: int, offset: int) -> bytes | None:
+def _at_hand(handle: int, count: int, offset: int) -> memoryview | None:
     """What of it the kernel has in memory; None where it has none of it, or would have to look."""
     buffer = bytearray(count)
     try:
@@ -40,4 +42,4 @@ def _at_hand(handle: int, count: int, offset: int) -> bytes | None:
         if error.errno in _NOT_AT_HAND:
             return None
         raise
-    return bytes(memoryview(buffer)[:size])
+    return memoryview(buffer)[:size]

@@ -87,7 +87,7 @@ def _piece(path: Path, start: int, stop: int) -> bytes:
         return os.pread(file.fileno(), stop - start, start)
 
 
-async def _file_chunks(path: Path, start: int, stop: int) -> AsyncIterator[bytes]:
+async def _file_chunks(path: Path, start: int, stop: int) -> AsyncIterator[bytes | memoryview]:
     handle = await anyio.to_thread.run_sync(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         while start < stop:

@@ -6,12 +6,12 @@ Belongs here: the files, whole or not at all. What is in them is in `spec.py` an
 import contextlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from shim_hooks.bundle.process import Process
 from shim_hooks.bundle.spec import MAX_BYTES, Spec
 from shim_hooks.errors import BundleInvalid, StoreFailed
+from shim_hooks.store.disk import create_beside, write_all
 
 _NAME = "config.json"
 
@@ -69,16 +69,18 @@ def _replace(path: Path, data: bytes) -> None:
     """
     try:
         before = path.stat(follow_symlinks=False)
-        file, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        file, new = create_beside(path, prefix=f".{path.name}.")
         try:
-            with os.fdopen(file, "wb") as stream:
+            try:
                 os.fchmod(file, stat.S_IMODE(before.st_mode))
                 os.fchown(file, before.st_uid, before.st_gid)
-                stream.write(data)
-            Path(name).replace(path)
+                write_all(file, data)
+            finally:
+                os.close(file)
+            new.rename(path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
-                Path(name).unlink()
+                new.unlink()
             raise
     except OSError as problem:
         raise StoreFailed(f"{path} cannot be written: {problem.strerror}") from problem

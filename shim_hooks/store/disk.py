@@ -6,15 +6,18 @@ Belongs here: what every folder below the state directory needs. What lies in th
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from shim_hooks.errors import StoreFailed
 
 TEMPORARY = "~"
 """How the name of a file begins that is not whole yet; no name of ours does."""
+
+_numbers = count(int.from_bytes(os.urandom(6)))
+"""From anywhere: a process of the same number may have been killed before it renamed its own."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -54,17 +57,33 @@ def write_until_reboot(path: Path, data: bytes) -> None:
 
 def _write(path: Path, data: bytes, *, sync: bool) -> None:
     with disk_errors(f"writing {path.name}", path.parent):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
+        handle, temporary = create_beside(path, prefix=TEMPORARY)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
+            try:
+                write_all(handle, data)
                 if sync:
-                    file.flush()
-                    os.fsync(file.fileno())
-            Path(temporary).replace(path)
+                    os.fsync(handle)
+            finally:
+                os.close(handle)
+            temporary.rename(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
+
+
+def create_beside(path: Path, *, prefix: str) -> tuple[int, Path]:
+    """A new file in the folder of `path`, for nobody else to read, open for writing. Raises OSError.
+
+    As tempfile makes one, in a third of the time: a container's start has two of them.
+    """
+    new = path.with_name(f"{prefix}{os.getpid()}-{next(_numbers)}")
+    return os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), new
+
+
+def write_all(handle: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(handle, left) :]
 
 
 def sweep_temporary(folder: Path, *, before: float) -> None:

@@ -6,6 +6,7 @@ Belongs here: taking, dropping and listing. Does not: deciding what may go.
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from shim_hooks.store.store_lock import StoreLock
 
 _MAX_BYTES = 64 * 1024 * 1024
 _CONTAINER_ID = re.compile(r"[A-Za-z0-9_+.-]{1,200}")  # what runc takes for one, but for its length
+_MAX_NAMES = 16
 _SUFFIX = ".json"
 
 
@@ -43,7 +45,7 @@ class Lease:
             raise LeaseInvalid(f"lease: {problem}") from problem
 
     def to_bytes(self) -> bytes:
-        return canonical_json({"bundle": str(self.bundle), "paths": sorted(path.base_name for path in self.paths)})
+        return _document(self.bundle, _names(self.paths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Leases:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._seen = dict[str, _Seen]()
+        self._names = deque[tuple[Iterable[StorePath], str]](maxlen=_MAX_NAMES)
         with disk_errors("preparing the leases", folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = StoreLock(folder.parent)
@@ -73,10 +76,19 @@ class Leases:
 
         From its return on they stay, if they are there: the collection reads leases with the store's lock to itself.
         """
-        data, file = Lease(bundle.absolute(), frozenset(paths)).to_bytes(), self._file(container_id)
+        data, file = self._document(bundle.absolute(), paths), self._file(container_id)
         # Not synced, which takes longer than all the rest: after a power cut no container runs. See `_is_of_this_boot`.
         with self._lock.shared():
             write_until_reboot(file, data)
+
+    def _document(self, bundle: Path, paths: Iterable[StorePath]) -> bytes:
+        """As `Lease.to_bytes`, for who leases the same hundreds of paths again and again."""
+        names = next((names for known, names in tuple(self._names) if known is paths), None)
+        if names is None:
+            names = _names(paths)
+            if isinstance(paths, tuple):  # which nobody changes
+                self._names.append((paths, names))
+        return _document(bundle, names)
 
     def drop(self, container_id: str) -> None:
         """A lease that is not there is dropped already."""
@@ -166,6 +178,15 @@ class Leases:
                 f"container id {container_id[:100]!r}: want letters, digits, '_', '+', '-' and '.', at most 200 of them"
             )
         return self._folder / f"{container_id}{_SUFFIX}"
+
+
+def _document(bundle: Path, names: str) -> bytes:
+    """`names` is a JSON array already."""
+    return b'{"bundle":%b,"paths":%b}' % (canonical_json(str(bundle)), names.encode())
+
+
+def _names(paths: Iterable[StorePath]) -> str:
+    return canonical_json(sorted({path.base_name for path in paths})).decode()
 
 
 def _is_of_this_boot(status: os.stat_result) -> bool:

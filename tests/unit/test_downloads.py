@@ -56,7 +56,7 @@ def test_readers_get_bytes_before_the_end_and_a_late_one_gets_the_first_ones(tmp
         assert (late is early, await anext(late.stream(0, late.size))) == (True, first)
         assert store.find(DIGEST) is None
         upstream.go_on.set()
-        assert first + b"".join([chunk async for chunk in chunks]) == DATA
+        assert b"".join([first, *[chunk async for chunk in chunks]]) == DATA
         await late.whole()
         found = store.find(DIGEST)
         assert found is not None
@@ -92,7 +92,7 @@ def test_wrong_bytes_reach_nobody_whole_and_leave_nothing(tmp_path: Path, data: 
     async def test(store: ContentStore, downloads: Downloads) -> None:
         upstream = Upstream(data)
         upstream.go_on.set()
-        got = list[bytes]()
+        got = list[bytes | memoryview]()
 
         async def read_all() -> None:
             download = await downloads.join(DIGEST, len(DATA), upstream, what="package x")
