@@ -3,7 +3,7 @@
 #   docker build --target node -t floxbridge-node .
 
 FROM debian:12-slim AS build
-RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev make python3 python3-venv
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev musl-tools make python3 python3-venv
 COPY . /src
 WORKDIR /src
 RUN make install PREFIX=/opt/floxbridge

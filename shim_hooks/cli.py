@@ -142,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Compiles the launcher: one static program, which needs a C compiler now and nothing later.",
     )
     building.add_argument("--output", type=Path, required=True, metavar="PATH", help="where to put it")
-    building.add_argument("--compiler", default="cc", metavar="CC", help="the C compiler (default: cc)")
+    building.add_argument("--compiler", metavar="CC", help="the C compiler (default: musl-gcc if installed, else cc)")
     return parser
 
 

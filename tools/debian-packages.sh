@@ -20,6 +20,7 @@ want() {
 want git git                    # the embedded FloxHub serves real repositories, and the registry's tests clone them
 want gcc gcc                    # compiles the launcher
 want /usr/include/stdio.h libc6-dev  # the same: headers and the static library
+want musl-gcc musl-tools        # the same with a smaller library, which starts sooner
 want containerd containerd      # runs the pods
 want runc runc                  # the runtime behind the launcher
 want busybox busybox-static     # one static binary: what the demo's packages are made of, and the pods' sandbox

@@ -3,6 +3,7 @@
 Belongs here: the compiler's call and its complaints. What the program does is told in `floxbridge_runc.c`.
 """
 
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -12,14 +13,18 @@ from shim_hooks.errors import NodeError
 SOURCE = Path(__file__).with_name("floxbridge_runc.c")
 _FLAGS = ("-std=c11", "-O2", "-static", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror", "-s")
 _COMPILE_DEADLINE_S = 120
+_COMPILERS = ("musl-gcc", "cc")
+"""The first that is there: a program of musl's starts in a quarter of the time of one with glibc in it."""
 
 
 class LauncherNotBuilt(NodeError):
     """The launcher could not be compiled, or not be put where it was wanted."""
 
 
-def build_launcher(output: Path, *, compiler: str = "cc") -> None:
+def build_launcher(output: Path, *, compiler: str | None = None) -> None:
     """Compiles the launcher to `output`, whole or not at all; half a second, so it is always made anew.
+
+    `compiler` None is musl-gcc where it is installed, else cc.
 
     A launcher that runs at this moment is not disturbed: the file is replaced, never written to.
     """
@@ -27,11 +32,15 @@ def build_launcher(output: Path, *, compiler: str = "cc") -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".launcher-", dir=output.parent) as folder:
             program = Path(folder) / output.name
-            _compile(compiler, program)
+            _compile(compiler or _installed(), program)
             program.chmod(0o755)
             program.replace(output)
     except OSError as error:
         raise LauncherNotBuilt(f"the launcher cannot be written to {output}: {error.strerror}") from error
+
+
+def _installed() -> str:
+    return next((name for name in _COMPILERS if shutil.which(name) is not None), _COMPILERS[-1])
 
 
 def _compile(compiler: str, program: Path) -> None:

@@ -388,10 +388,20 @@ def test_closed_standard_streams_stay_out_of_the_protocol(rig: Rig, closed: str)
 # ---- building it ----
 
 
-def test_it_is_static(launcher: Path) -> None:
-    needs("readelf")
+@pytest.mark.parametrize("compiler", ["musl-gcc", "cc", None])
+def test_it_is_static_with_either_library(tmp_path: Path, compiler: str | None) -> None:
+    needs("readelf", "musl-gcc")
+    launcher = tmp_path / "built" / "floxbridge-runc"
+    build_launcher(launcher, compiler=compiler)
     headers = subprocess.run(["readelf", "-l", launcher], capture_output=True, text=True, check=True).stdout
     assert "INTERP" not in headers
+    rig = Rig(tmp_path, launcher)
+    with rig.agent(None) as agent:
+        waiting = subprocess.Popen([rig.launcher, "create", "--bundle", rig.bundle, "c1"])
+        assert agent.requests(1) == [CreateRequest(rig.bundle, "c1", 20.0)]
+        waiting.terminate()
+        waiting.wait()
+    assert rig.run("state").code == 0
 
 
 def test_building_replaces_a_launcher_that_runs(launcher: Path, tmp_path: Path) -> None:
