@@ -5,14 +5,14 @@ Plain runc gets the same bundle without an environment. Bundles and runc's recor
 
 from statistics import median
 
-from bench.benchmark import Benchmark, Stage, find_program
+from bench.benchmark import Benchmark, Stage
 from bench.closure_cache import Shape, make_closure
-from bench.containers import Bundle, Containers, mount_memory
+from bench.containers import Bundle, mount_memory
 from bench.figure import Figure, OverThePeer, Unit
-from bench.our_node import realise
-from bench.our_registry import ENVIRONMENT, Upstream, push, running_our_registry
+from bench.our_node import running_runtimes
+from bench.our_registry import ENVIRONMENT, push
 from bench.rounds import in_turn, scaled
-from floxbridge_demo.installation import Hub, install_launcher, running_agent
+from floxbridge_demo.installation import Hub
 
 _ROUNDS = 50
 _AT_MOST_S = 0.005
@@ -25,22 +25,15 @@ def _measure(stage: Stage) -> list[Figure]:
     closure = make_closure(workplace.path("closure"), _SHAPE)
     hub = Hub(workplace)
     push(hub, workplace.path("pushed"), closure.roots)
-    key = closure.cache.public_key
-    with (
-        running_our_registry(workplace, Upstream(hub, closure.cache.url, key)) as registry,
-        running_agent(workplace, registry.url, key) as agent,
-    ):
-        realise(workplace, agent.state, registry.url, key)
-        through = Containers.of(str(install_launcher(workplace, agent.socket)), workplace)
-        plain = Containers.of(find_program("runc") or "runc", workplace)
+    with running_runtimes(workplace, closure, hub) as node:
         ours, alone = (Bundle.make(workplace.path("run", "bundles", name)) for name in ("ours", "alone"))
-        from_image = ours.asking(registry.image_variables())
+        from_image = ours.asking(node.registry.image_variables())
         annotated = ours.asking(annotations={"flox.dev/environment": ENVIRONMENT})
         by_image, by_annotation, without = in_turn(
             scaled(_ROUNDS, stage.scale),
-            lambda: through.create(from_image),
-            lambda: through.create(annotated),
-            lambda: plain.create(alone),
+            lambda: node.through.create(from_image),
+            lambda: node.through.create(annotated),
+            lambda: node.plain.create(alone),
             warm_up=5,
         )
     bound, peer = OverThePeer(_AT_MOST_S), median(without)

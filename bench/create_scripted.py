@@ -13,13 +13,13 @@ from typing import Any
 
 from bench.benchmark import Benchmark, BenchmarkFailed, Stage, find_program
 from bench.closure_cache import Closure, Shape, make_closure
-from bench.containers import COMMAND, Bundle, Containers, mount_memory
+from bench.containers import COMMAND, Bundle, mount_memory
 from bench.figure import Figure, OverThePeer, Unit
-from bench.our_node import realise
-from bench.our_registry import Upstream, push, running_our_registry
+from bench.our_node import running_runtimes
+from bench.our_registry import push
 from bench.rounds import in_turn, scaled
 from flox_formats.store_path import StorePath
-from floxbridge_demo.installation import Hub, install_launcher, running_agent
+from floxbridge_demo.installation import Hub
 from floxbridge_demo.workplace import Workplace
 
 _ROUNDS = 50
@@ -43,24 +43,17 @@ def _measure(stage: Stage) -> list[Figure]:
     bash = _add_bash(closure, workplace.path("bash"))
     hub = Hub(workplace)
     push(hub, workplace.path("pushed"), [*closure.roots, bash], hook=_HOOK)
-    key = closure.cache.public_key
-    with (
-        running_our_registry(workplace, Upstream(hub, closure.cache.url, key)) as registry,
-        running_agent(workplace, registry.url, key) as agent,
-    ):
-        realise(workplace, agent.state, registry.url, key)
-        through = Containers.of(str(install_launcher(workplace, agent.socket)), workplace)
-        plain = Containers.of(find_program("runc") or "runc", workplace)
-        ours = _bundle(workplace, "ours").asking(registry.image_variables())
-        through.run(ours)
+    with running_runtimes(workplace, closure, hub) as node:
+        ours = _bundle(workplace, "ours").asking(node.registry.image_variables())
+        node.through.run(ours)
         edited = ours.written()
         by_hand = replace(_bundle(workplace, "by-hand"), config=edited)
         alone = replace(_bundle(workplace, "alone"), config=_hook_alone(edited, f"{bash}/bin/bash"))
         us, activation, script = in_turn(
             scaled(_ROUNDS, stage.scale),
-            lambda: through.run(ours),
-            lambda: plain.run(by_hand),
-            lambda: plain.run(alone),
+            lambda: node.through.run(ours),
+            lambda: node.plain.run(by_hand),
+            lambda: node.plain.run(alone),
             warm_up=5,
         )
     bound = OverThePeer(_AT_MOST_S)

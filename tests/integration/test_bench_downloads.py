@@ -1,15 +1,14 @@
 """The benchmarks' clients against a real server: each of them gets each blob, over its own connections."""
 
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from bench.benchmark import BenchmarkFailed
 from bench.downloads import Blob, download, download_all
+from tests.served import served
 
 BLOBS = [Blob(f"/blob-{number}", 100_000 * number) for number in range(5)]
 
@@ -43,16 +42,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def serving() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+def serving() -> AbstractContextManager[Server]:
+    return served(Server())
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +21,7 @@ from shim_hooks.doctor.finding import Finding, Verdict
 from shim_hooks.launcher.build import build_launcher
 from shim_hooks.settings import Settings
 from tests.conftest import needs, needs_root
+from tests.served import served
 
 EMPTY = "/v2/flox/empty/manifests/1.0.0"
 NOBODY = "http://127.0.0.1:1"
@@ -77,16 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
         """It says nothing."""
 
 
-@contextmanager
-def registry() -> Iterator[Registry]:
-    with Registry() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+def registry() -> AbstractContextManager[Registry]:
+    return served(Registry())
 
 
 @dataclass
