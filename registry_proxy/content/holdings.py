@@ -85,12 +85,16 @@ class Holdings:
         self._remembered = 0
 
     def at_hand(self, environment: EnvironmentName) -> Mapping[Digest, Holding] | None:
-        """As `of`, where that is in memory: does not block."""
-        held = self._known.get(environment)
-        if held is not None:
-            with suppress(KeyError):  # let go of just now
+        """As `of`, where that is in memory and nobody is just reading another's from the disk: does not block."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            held = self._known.get(environment)
+            if held is not None:
                 self._known.move_to_end(environment)
-        return held
+            return held
+        finally:
+            self._lock.release()
 
     def of(self, environment: EnvironmentName) -> Mapping[Digest, Holding]:
         """Everything that the environment's repository holds, as far as it was ever made here."""

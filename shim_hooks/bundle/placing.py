@@ -1,7 +1,7 @@
 """From an environment on the node to what a container, or a process that joins it, is given of it.
 
-Belongs here: putting together what the edits want. Does not: the edits
-(`edits.py`), or what an activation is (`environment/activation.py`).
+Belongs here: putting together what the edits want. Does not: the edits (`edits.py`), or what an activation is
+(`environment/activation.py`).
 """
 
 from collections.abc import Iterable

@@ -4,6 +4,7 @@ Belongs here: remembering and forgetting. Whether an old answer will do is `envi
 """
 
 import os
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
@@ -22,7 +23,8 @@ _NAMES = f"{'[0-9a-f]' * 64}.json"
 
 
 class KnownGenerations:
-    """One file for each reference that was asked for, named by its digest: names may differ by case alone.
+    """One file for each reference that was asked for, named by its digest: names may differ by case alone. From any
+    thread.
 
     When the registry said it last is the time at which the file was changed, give or take ten minutes.
     """
@@ -30,10 +32,12 @@ class KnownGenerations:
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._clock = folder, clock
         self._remembered: OrderedDict[EnvironmentRef, tuple[RegistryEnvironment, float]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def is_remembered(self, asked: EnvironmentRef, answer: RegistryEnvironment) -> bool:
         """Whether this very answer was remembered a moment ago, so that nothing has to be written. Does not block."""
-        known = self._remembered.get(asked)
+        with self._lock:
+            known = self._remembered.get(asked)
         return known is not None and known[0] == answer and self._clock() - known[1] < _A_MOMENT_S
 
     def recall(self, asked: EnvironmentRef) -> RegistryEnvironment | None:
@@ -50,9 +54,11 @@ class KnownGenerations:
 
     def remember(self, asked: EnvironmentRef, answer: RegistryEnvironment) -> None:
         self._keep(asked, answer)
-        self._remembered[asked] = answer, self._clock()
-        while len(self._remembered) > _MAX_REMEMBERED:
-            self._remembered.popitem(last=False)
+        with self._lock:
+            self._remembered[asked] = answer, self._clock()
+            self._remembered.move_to_end(asked)
+            while len(self._remembered) > _MAX_REMEMBERED:
+                self._remembered.popitem(last=False)
 
     def _keep(self, asked: EnvironmentRef, answer: RegistryEnvironment) -> None:
         if self.recall(asked) == answer:
