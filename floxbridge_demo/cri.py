@@ -253,13 +253,14 @@ def _security_context(pod: Pod, spec: ContainerSpec) -> pb.LinuxContainerSecurit
     return context
 
 
-def read_log(log: Path) -> str:
-    """What a container wrote, both streams in order. Each line of the file is `<time> <stream> <P|F> <text>`; P
-    means that the line goes on in the next entry.
+def read_log(log: Path, *, stream: str | None = None) -> str:
+    """What a container wrote, to `stdout`, to `stderr`, or to both: then in the order in which containerd happened to
+    read them. With a terminal all of it is `stdout`.
 
+    Each line of the file is `<time> <stream> <P|F> <text>`; P means that the line goes on in the next entry.
     Source: https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md
     """
     if not log.exists():
         return ""
     entries = (line.split(" ", 3) for line in log.read_text(errors="replace").splitlines())
-    return "".join(text + ("\n" if tag == "F" else "") for _, _, tag, text in entries)
+    return "".join(text + ("\n" if tag == "F" else "") for _, of, tag, text in entries if stream in (None, of))

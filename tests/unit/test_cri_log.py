@@ -23,5 +23,12 @@ def test_reads_what_the_container_wrote(tmp_path: Path, entries: str, text: str)
     assert read_log(log) == text
 
 
+@pytest.mark.parametrize(("stream", "text"), [("stdout", "one\n"), ("stderr", "two three\n")])
+def test_one_stream_alone(tmp_path: Path, stream: str, text: str) -> None:
+    log = tmp_path / "one_0.log"
+    log.write_text(f"{AT} stderr P two \n{AT} stdout F one\n{AT} stderr F three\n")
+    assert read_log(log, stream=stream) == text
+
+
 def test_a_container_that_never_ran_wrote_nothing(tmp_path: Path) -> None:
     assert read_log(tmp_path / "none.log") == ""
