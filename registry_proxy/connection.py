@@ -13,7 +13,9 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from registry_proxy.content.file_span import FILE_BODIES
 from registry_proxy.corked import Corked
+from registry_proxy.file_sender import FileSender
 from registry_proxy.malformed import MalformedRequests
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -39,12 +41,14 @@ class Connection(HttpToolsProtocol):
         self._malformed = malformed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]  # all that uvicorn asks of one
+        self._files = FileSender(transport, self.loop, begun=super().pause_writing, ended=super().resume_writing)
+        super().connection_made(Corked(transport, self.loop, self._files))  # type: ignore[arg-type]  # all it asks of one
         self._owed_since = self.loop.time()
         self._bound()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._files.stop()
         self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
@@ -65,9 +69,15 @@ class Connection(HttpToolsProtocol):
                 self._refuse()
         self._bound()
 
+    def resume_writing(self) -> None:
+        if not self._files.is_sending:  # what was written before has gone; there is still no room
+            super().resume_writing()
+
     def on_message_begin(self) -> None:
         self._in_head = self._began = True
         super().on_message_begin()
+        if self._files.can_send:
+            self.scope["extensions"] = {FILE_BODIES: {}}
 
     def on_headers_complete(self) -> None:
         self._in_head = False

@@ -14,6 +14,8 @@ import anyio.to_thread
 PIECE_BYTES = 512 * 1024
 """What is read at once at most: the event loop does nothing else meanwhile."""
 
+_PROBE_BYTES = 256 * 1024
+
 _NOT_AT_HAND = frozenset((errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS))
 """Not in the cache; a file system, or a kernel, that cannot tell."""
 
@@ -31,6 +33,22 @@ async def read_at(
         return await anyio.to_thread.run_sync(os.pread, handle, count, offset, limiter=limiter)
     await asyncio.sleep(0)
     return found
+
+
+def is_at_hand(handle: int, count: int, offset: int) -> bool:
+    """Whether the kernel has these bytes in memory, told by some of them: it reads and lets go of many pages together.
+
+    False where it cannot tell. Does not block.
+    """
+    byte = bytearray(1)
+    last = offset + count - 1
+    try:
+        return all(
+            os.preadv(handle, [byte], min(at, last), os.RWF_NOWAIT) == 1
+            for at in range(offset, last + _PROBE_BYTES, _PROBE_BYTES)
+        )
+    except OSError:  # whoever reads it all the same learns why
+        return False
 
 
 def _at_hand(handle: int, count: int, offset: int) -> memoryview | None:

@@ -2,16 +2,19 @@
 
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
 
 from flox_formats.digest import Digest
 from registry_proxy.content.downloads import Download
+from registry_proxy.content.file_span import FILE_BODIES, FileSpan, OpenFile
 from registry_proxy.content.page_cache import PIECE_BYTES, read_at
 from registry_proxy.content.store import StoredBlob
 from registry_proxy.endpoints.answers import API_VERSION, answer_content, matches_etag
@@ -25,6 +28,8 @@ from registry_proxy.repositories.environments import EnvironmentImages
 
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))")
 _BLOB_TYPE = "application/octet-stream"
+_SPAN_BYTES = 2 * 1024 * 1024
+"""Counted as sent when it is given to the server: the log of a client that goes away is wrong by this much at most."""
 
 
 class Blobs:
@@ -61,6 +66,8 @@ async def answer_blob(request: Request, digest: Digest, blob: StoredBlob | Downl
         # Most of a closure's NARs are this small, and a stream costs a quarter of such an answer.
         piece = await anyio.to_thread.run_sync(_piece, blob.path, start, stop)
         return Response(piece, status, headers, media_type=_BLOB_TYPE)
+    if isinstance(blob, StoredBlob) and FILE_BODIES in request.scope.get("extensions", ()):
+        return _FileAnswer(blob.path, start, stop, status, headers)
     chunks = blob.stream(start, stop) if isinstance(blob, Download) else _file_chunks(blob.path, start, stop)
     return StreamingResponse(chunks, status, headers, media_type=_BLOB_TYPE)
 
@@ -88,13 +95,26 @@ def _piece(path: Path, start: int, stop: int) -> bytes:
 
 
 async def _file_chunks(path: Path, start: int, stop: int) -> AsyncIterator[bytes | memoryview]:
-    handle = await anyio.to_thread.run_sync(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with closing(await anyio.to_thread.run_sync(OpenFile.open, path)) as file:
         while start < stop:
-            chunk = await read_at(handle, stop - start, start)
+            chunk = await read_at(file.handle, stop - start, start)
             if not chunk:
                 return
             yield chunk
             start += len(chunk)
-    finally:
-        os.close(handle)
+
+
+class _FileAnswer(StreamingResponse):
+    """As a stream of `_file_chunks`, for a server that sends spans of files itself."""
+
+    def __init__(self, path: Path, start: int, stop: int, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__((), status, headers, media_type=_BLOB_TYPE)
+        self._path, self._start, self._stop = path, start, stop
+
+    async def stream_response(self, send: Send) -> None:
+        with closing(await anyio.to_thread.run_sync(OpenFile.open, self._path)) as file:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for at in range(self._start, self._stop, _SPAN_BYTES):
+                span = FileSpan(file, at, min(_SPAN_BYTES, self._stop - at))
+                await send({"type": "http.response.body", "body": span, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})  # taken when the last span was
