@@ -6,7 +6,7 @@ Belongs here: bounds, and the shape checks that every document needs. The docume
 import json
 import math
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from flox_formats.errors import FormatError
 
@@ -16,7 +16,12 @@ T = TypeVar("T")
 
 def canonical_json(value: object) -> bytes:
     """UTF-8, keys sorted, no white space (design 4.2): the same value gives the same bytes everywhere."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _canonical.encode(value).encode()
+
+
+def plain_json(value: object) -> bytes:
+    """As `canonical_json`, with the keys as they are: for a document of others, of which we change a part."""
+    return _plain.encode(value).encode()
 
 
 def read_object(data: bytes, *, what: str, max_bytes: int, error: type[FormatError]) -> dict[str, object]:
@@ -24,7 +29,7 @@ def read_object(data: bytes, *, what: str, max_bytes: int, error: type[FormatErr
     if len(data) > max_bytes:
         raise error(f"{what}: {len(data)} bytes, more than the {max_bytes} that are read")
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        value = _decoder.decode(data.decode("utf-8"))
         if b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is legal JSON and no text
     except RecursionError:
@@ -46,6 +51,12 @@ def _finite(text: str) -> float:
     if math.isinf(number):
         raise ValueError(f"{text[:30]} is too large a number")
     return number
+
+
+# Made once: `json.loads` and `json.dumps` make a new one for each call with options.
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+_plain = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def shown(value: object) -> str:
@@ -100,12 +111,19 @@ class Fields:
         return [(key, self._as_fields(item, f"{self._where}.{key}")) for key, item in self._value.items()]
 
     def texts(self, key: str) -> tuple[str, ...]:
-        return tuple(self._as_text(item, f"{self._where}.{key}[{n}]") for n, item in enumerate(self._array(key)))
+        items = self._array(key)
+        for n, item in enumerate(items):
+            if not isinstance(item, str):
+                raise self._error(f"{self._where}.{key}[{n}] is not a string")
+        return tuple(cast("list[str]", items))
 
     def text_members(self, key: str) -> dict[str, str]:
         """A member object whose values are all strings."""
         value: Json = self._typed(key, dict, "an object") or {}
-        return {name: self._as_text(item, f"{self._where}.{key}.{name}") for name, item in value.items()}
+        for name, item in value.items():
+            if not isinstance(item, str):
+                raise self._error(f"{self._where}.{key}.{name} is not a string")
+        return dict(cast("Mapping[str, str]", value))
 
     def get(self, key: str) -> object:
         """The raw value, for a member that may be of several types."""
@@ -125,11 +143,6 @@ class Fields:
         if not isinstance(item, dict):
             raise self._error(f"{where} is not an object")
         return Fields(item, where=where, error=self._error)
-
-    def _as_text(self, item: object, where: str) -> str:
-        if not isinstance(item, str):
-            raise self._error(f"{where} is not a string")
-        return item
 
     def _required(self, key: str, kind: type[T], wanted: str) -> T:
         value = self._typed(key, kind, wanted)

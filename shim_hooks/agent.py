@@ -6,11 +6,11 @@ container gets (`bundle/decision.py`), how an environment comes onto the node (`
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from flox_formats.store_path import StorePath
 from shim_hooks.bundle.decision import InEnvironment, Untouched, decide
@@ -65,6 +65,20 @@ class Leases(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """What was asked for is done. `tell` is called when the launcher has its answer: it does not wait for logs."""
+
+    tell: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """It is not done, since something has to be waited for: `rest` does that, and all that is left."""
+
+    rest: Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Container:
     """What a create is about, as far as its bundle says."""
 
@@ -79,40 +93,30 @@ class Agent:
         self._realiser, self._leases, self._stores, self._log = realiser, leases, stores, log
         self._deleted = asyncio.Event()
 
+    def begin(self, request: CreateRequest | ExecRequest) -> Done | Waits:
+        """All that needs no waiting for anybody, in one go, since each change of threads costs as much as a step of it.
+
+        Blocks. It, or the rest, raises NodeError, and then bundle or process file is as it was.
+        """
+        return self._begin_create(request) if isinstance(request, CreateRequest) else self._begin_exec(request)
+
     async def create(self, request: CreateRequest) -> None:
-        """Puts the bundle into its environment. Raises NodeError, and then the bundle is as it was."""
-        began = time.monotonic()
-        container, realised = await in_thread(lambda: self._enter_at_once(request))
-        if isinstance(container, Untouched):
-            self._log.event("untouched", container=request.container_id, reason=container.reason)
-            return
-        if realised is None:
-            realised = await self._enter(container, request.deadline_s * _SHARE)
-        self._log.event(
-            "created",
-            container=request.container_id,
-            environment=str(realised.environment),
-            generation=realised.generation,
-            lockfile=str(realised.lockfile.digest),
-            fetched_bytes=realised.fetched_bytes,
-            ms=round((time.monotonic() - began) * 1000, 1),
-            warnings=container.decision.warnings,
-        )
+        """Puts the bundle into its environment."""
+        await self._all_of(request)
 
     async def exec(self, request: ExecRequest) -> None:
-        """Puts a process that joins a running container into its environment. Raises NodeError, as `create` does.
+        """Puts a process that joins a running container into its environment.
 
         Which environment that is, the container's own bundle says, also to an agent that was not there at its create.
         """
-        wanted = await in_thread(lambda: self._join_at_once(request))
-        if wanted is None:
-            return
-        async with (
-            _waiting(wanted, time.monotonic() + request.deadline_s * _SHARE) as left_s,
-            self._realiser.holding(wanted, deadline_s=left_s) as realised,
-        ):
-            pass  # its container has a lease
-        await in_thread(lambda: _join(request, realised, wanted.mode))
+        await self._all_of(request)
+
+    async def _all_of(self, request: CreateRequest | ExecRequest) -> None:
+        begun = await in_thread(lambda: self.begin(request))
+        if isinstance(begun, Waits):
+            await begun.rest()
+        else:
+            begun.tell()
 
     def delete(self, request: DeleteRequest) -> None:
         """Notes it. The lease is dropped when the bundle is gone: the runtime may still refuse to delete."""
@@ -141,18 +145,35 @@ class Agent:
         if dropped:
             self._log.event("leases_dropped", containers=dropped)
 
-    def _enter_at_once(self, request: CreateRequest) -> tuple[_Container | Untouched, Realised | None]:
-        """All that needs no waiting for anybody, in one go, since each change of threads costs as much as a step of it.
-
-        What was realised is None for a container that is left alone, or whose environment has to be waited for.
-        """
+    def _begin_create(self, request: CreateRequest) -> Done | Waits:
+        began = time.monotonic()
         spec = read_spec(request.bundle)
         decision = decide(spec)
         if isinstance(decision, Untouched):
-            return decision, None
+            return Done(lambda: self._log.event("untouched", container=request.container_id, reason=decision.reason))
         asked = replace(decision, wanted=replace(decision.wanted, token=find_token(spec)))
         container = _Container(request, spec, Rootfs.look(request.bundle, spec), asked)
-        return container, self._place_at_hand(container)
+        realised = self._place_at_hand(container)
+        if realised is None:
+            return Waits(lambda: self._enter_and_tell(container, began))
+        ended = time.monotonic()
+        return Done(lambda: self._tell_created(container, realised, ended - began))
+
+    async def _enter_and_tell(self, container: _Container, began: float) -> None:
+        realised = await self._enter(container, container.request.deadline_s * _SHARE)
+        self._tell_created(container, realised, time.monotonic() - began)
+
+    def _tell_created(self, container: _Container, realised: Realised, seconds: float) -> None:
+        self._log.event(
+            "created",
+            container=container.request.container_id,
+            environment=str(realised.environment),
+            generation=realised.generation,
+            lockfile=str(realised.lockfile.digest),
+            fetched_bytes=realised.fetched_bytes,
+            ms=round(seconds * 1000, 1),
+            warnings=container.decision.warnings,
+        )
 
     async def _enter(self, container: _Container, deadline_s: float) -> Realised:
         """Waits for whatever there is to wait for: which generation is live, a download, others who want the same."""
@@ -175,14 +196,23 @@ class Agent:
         there = realised is not None and self._place(container, realised, look=True)
         return realised if there else None
 
-    def _join_at_once(self, request: ExecRequest) -> Wanted | None:
-        """All of an exec, unless its environment has to be waited for: then what that is."""
+    def _begin_exec(self, request: ExecRequest) -> Done | Waits:
         wanted = self._environment_of(request.container_id)
-        realised = None if wanted is None else self._realiser.at_hand(wanted)
-        if wanted is None or realised is None or not self._realiser.is_here(realised, wanted.mode):
-            return wanted
+        if wanted is None:
+            return Done(_nothing_to_tell)
+        realised = self._realiser.at_hand(wanted)
+        if realised is None or not self._realiser.is_here(realised, wanted.mode):
+            return Waits(lambda: self._wait_and_join(request, wanted))
         _join(request, realised, wanted.mode)
-        return None
+        return Done(_nothing_to_tell)
+
+    async def _wait_and_join(self, request: ExecRequest, wanted: Wanted) -> None:
+        async with (
+            _waiting(wanted, time.monotonic() + request.deadline_s * _SHARE) as left_s,
+            self._realiser.holding(wanted, deadline_s=left_s) as realised,
+        ):
+            pass  # its container has a lease
+        await in_thread(lambda: _join(request, realised, wanted.mode))
 
     def _environment_of(self, container_id: str) -> Wanted | None:
         """None for a container that was left alone, or whose execs are to be."""
@@ -230,6 +260,10 @@ class Agent:
         refuse_as_layer(rootfs.own_store, "use an image without packages of its own in /nix/store")
         names = rootfs.among_its_own(path.base_name for path in realised.paths)
         return OwnStore(rootfs.own_store, self._stores.hide(container_id, names) if names else None)
+
+
+def _nothing_to_tell() -> None:
+    """Execs are in no log: a probe is one, every second."""
 
 
 def _join(request: ExecRequest, realised: Realised, mode: Mode) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName, EnvironmentRef
 from flox_formats.system import System
-from shim_hooks.agent import Realiser
+from shim_hooks.agent import Done, Realiser, Waits
 from shim_hooks.agent_socket import Answers
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realised import Realised, Wanted
@@ -29,22 +29,37 @@ class MeasuredAnswers:
     def __init__(self, inner: Answers, metrics: Metrics) -> None:
         self._inner, self._metrics = inner, metrics
 
-    async def create(self, request: CreateRequest) -> None:
+    def begin(self, request: CreateRequest | ExecRequest) -> Done | Waits:
         began = time.monotonic()
-        try:
-            await self._inner.create(request)
-        except NodeError as problem:
-            self._metrics.created(outcome_of(problem), time.monotonic() - began)
-            raise
-        self._metrics.created(OK, time.monotonic() - began)
+        with self._failing(request, began):
+            begun = self._inner.begin(request)
+        if isinstance(begun, Waits):
+            return Waits(lambda: self._rest(request, begun, began))
+        took_s = time.monotonic() - began
+        return Done(lambda: self._done(request, begun, took_s))
 
-    async def exec(self, request: ExecRequest) -> None:
+    async def _rest(self, request: CreateRequest | ExecRequest, begun: Waits, began: float) -> None:
+        with self._failing(request, began):
+            await begun.rest()
+        self._count(request, OK, time.monotonic() - began)
+
+    def _done(self, request: CreateRequest | ExecRequest, begun: Done, took_s: float) -> None:
+        begun.tell()
+        self._count(request, OK, took_s)
+
+    @contextmanager
+    def _failing(self, request: CreateRequest | ExecRequest, began: float) -> Iterator[None]:
         try:
-            await self._inner.exec(request)
+            yield
         except NodeError as problem:
-            self._metrics.joined(outcome_of(problem))
+            self._count(request, outcome_of(problem), time.monotonic() - began)
             raise
-        self._metrics.joined(OK)
+
+    def _count(self, request: CreateRequest | ExecRequest, outcome: str, seconds: float) -> None:
+        if isinstance(request, CreateRequest):
+            self._metrics.created(outcome, seconds)
+        else:
+            self._metrics.joined(outcome)
 
     def delete(self, request: DeleteRequest) -> None:
         self._inner.delete(request)

@@ -4,13 +4,12 @@ Belongs here: what we read and write of it; the rest passes through untouched. I
 original ones, as containerd has them on record, and not those of the edited `config.json`.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
 from flox_formats.errors import FormatError
-from flox_formats.json_document import Fields, read_object
+from flox_formats.json_document import Fields, plain_json, read_object
 from shim_hooks.errors import BundleInvalid
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -32,16 +31,16 @@ class Process:
         try:
             document = read_object(data, what="process", max_bytes=MAX_BYTES, error=_NotAProcess)
             fields = Fields(document, where="process", error=_NotAProcess)
-            process = cls(document, fields.texts("env"), fields.texts("args"))
-            process.to_bytes()  # what is nested too deeply to be written again is better refused now
+            return cls(document, fields.texts("env"), fields.texts("args"))
         except _NotAProcess as problem:
             raise BundleInvalid(str(problem)) from problem
-        except RecursionError as problem:
-            raise BundleInvalid("process: nested too deeply") from problem
-        return process
 
     def to_bytes(self) -> bytes:
-        return json.dumps(self.document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        """Raises BundleInvalid for what is nested so deeply that it could just be read."""
+        try:
+            return plain_json(self.document)
+        except RecursionError as problem:
+            raise BundleInvalid("process: nested too deeply") from problem
 
     def with_env(self, env: Iterable[str]) -> Self:
         entries = tuple(env)

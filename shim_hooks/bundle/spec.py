@@ -5,14 +5,13 @@ mean (`annotations.py`), or which changes to make (`edits.py`). Everything that 
 Source: https://github.com/opencontainers/runtime-spec/blob/main/config.md
 """
 
-import json
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 from flox_formats.errors import FormatError
-from flox_formats.json_document import Fields, read_object
+from flox_formats.json_document import Fields, plain_json, read_object
 from shim_hooks.errors import BundleInvalid
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -53,13 +52,9 @@ class Spec:
     def parse(cls, data: bytes) -> Self:
         """Raises BundleInvalid for bytes that are no specification of a container that can be run."""
         try:
-            spec = cls._of(read_object(data, what="config.json", max_bytes=MAX_BYTES, error=_NotASpec))
-            spec.to_bytes()  # what is nested too deeply to be written again is better refused now
+            return cls._of(read_object(data, what="config.json", max_bytes=MAX_BYTES, error=_NotASpec))
         except _NotASpec as problem:
             raise BundleInvalid(str(problem)) from problem
-        except RecursionError as problem:
-            raise BundleInvalid("config.json: nested too deeply") from problem
-        return spec
 
     @classmethod
     def _of(cls, document: Mapping[str, object]) -> Self:
@@ -68,45 +63,68 @@ class Spec:
             raise fields.refuse("process", "is missing: there is nothing to run")
         process = fields.member("process")
         user = process.member("user")
+        mounts = fields.objects("mounts")
         return cls(
             document=document,
             annotations=fields.text_members("annotations"),
             args=process.texts("args"),
             env=process.texts("env"),
             user=(user.integer_or_none("uid") or 0, user.integer_or_none("gid") or 0),
-            mount_points=tuple(_normal(mount.text("destination")) for mount in fields.objects("mounts")),
-            bind_sources=dict(_bind_sources(fields)),
+            mount_points=tuple(_normal(mount.text("destination")) for mount in mounts),
+            bind_sources=dict(_bind_sources(mounts)),
             rootfs=fields.member("root").text("path"),
         )
 
     def to_bytes(self) -> bytes:
-        return json.dumps(self.document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        """Raises BundleInvalid for what is nested so deeply that it could just be read."""
+        try:
+            return plain_json(self.document)
+        except RecursionError as problem:
+            raise BundleInvalid("config.json: nested too deeply") from problem
 
     def with_env(self, env: Iterable[str]) -> Self:
-        return self._with_process("env", list(env))
+        entries = tuple(env)
+        return replace(self, document=self._with_process("env", list(entries)), env=entries)
 
     def with_args(self, args: Iterable[str]) -> Self:
-        return self._with_process("args", list(args))
+        words = tuple(args)
+        return replace(self, document=self._with_process("args", list(words)), args=words)
 
-    def with_mounts(self, *, first: Iterable[Mount] = (), last: Iterable[Mount] = ()) -> Self:
+    def with_mounts(self, *, first: Sequence[Mount] = (), last: Sequence[Mount] = ()) -> Self:
         """Mounts are made in order: a later one covers earlier ones at and below its destination."""
-        mounts = self.document.get("mounts") or []
-        assert isinstance(mounts, list)
-        return self._of({**self.document, "mounts": [*map(_mount, first), *mounts, *map(_mount, last)]})
+        mounts = [*map(_mount, first), *self._mounts, *map(_mount, last)]
+        bound = {_normal(mount.destination): mount.source for mount in (*first, *last) if mount.kind == "bind"}
+        return replace(
+            self,
+            document={**self.document, "mounts": mounts},
+            mount_points=(*map(_point, first), *self.mount_points, *map(_point, last)),
+            bind_sources={**self.bind_sources, **bound},
+        )
 
     def without_mount(self, destination: str) -> Self:
-        mounts = self.document.get("mounts") or []
-        assert isinstance(mounts, list)
-        kept = [mount for mount, at in zip(mounts, self.mount_points, strict=True) if at != destination]
-        return self if len(kept) == len(mounts) else self._of({**self.document, "mounts": kept})
+        if destination not in self.mount_points:
+            return self
+        kept = [mount for mount, at in zip(self._mounts, self.mount_points, strict=True) if at != destination]
+        return self._of({**self.document, "mounts": kept})
 
     def with_annotation(self, name: str, value: str) -> Self:
-        return self._of({**self.document, "annotations": {**self.annotations, name: value}})
+        annotations = {**self.annotations, name: value}
+        return replace(self, document={**self.document, "annotations": annotations}, annotations=annotations)
 
-    def _with_process(self, key: str, value: object) -> Self:
+    @property
+    def _mounts(self) -> list[object]:
+        mounts = self.document.get("mounts") or []
+        assert isinstance(mounts, list)
+        return mounts
+
+    def _with_process(self, key: str, value: object) -> Mapping[str, object]:
         process = self.document["process"]
         assert isinstance(process, dict)
-        return self._of({**self.document, "process": {**process, key: value}})
+        return {**self.document, "process": {**process, key: value}}
+
+
+def _point(mount: Mount) -> str:
+    return _normal(mount.destination)
 
 
 def _mount(mount: Mount) -> dict[str, object]:
@@ -118,8 +136,8 @@ def _mount(mount: Mount) -> dict[str, object]:
     }
 
 
-def _bind_sources(fields: Fields) -> Iterator[tuple[str, str]]:
-    for mount in fields.objects("mounts"):
+def _bind_sources(mounts: Iterable[Fields]) -> Iterator[tuple[str, str]]:
+    for mount in mounts:
         source = mount.text_or_none("source")
         if source is not None and (
             mount.text_or_none("type") == "bind" or {"bind", "rbind"} & set(mount.texts("options"))

@@ -518,7 +518,7 @@ static enum outcome send_request(int agent, const struct request *request, const
     return ANSWERED;
 }
 
-/* Reads to the end of the stream; `answer` is then a text. */
+/* Reads to the end of the line, or of the stream; `answer` is then a text. Who answered closes in its own time. */
 static enum outcome read_answer(int agent, char *answer, size_t size, const struct deadline *deadline)
 {
     size_t length = 0;
@@ -531,6 +531,8 @@ static enum outcome read_answer(int agent, char *answer, size_t size, const stru
         else if (got < 0 && errno == EAGAIN)
             return LATE;
         else if (got == 0 || errno != EINTR)
+            break;
+        if (got > 0 && answer[length - 1] == '\n')
             break;
     }
     answer[length] = '\0';

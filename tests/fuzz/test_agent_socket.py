@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shim_hooks.agent import Done, Waits
 from shim_hooks.agent_listener import listening
 from shim_hooks.agent_socket import AgentServer
 from shim_hooks.launcher_protocol import REQUEST_MAX_BYTES, CreateRequest, DeleteRequest, ExecRequest
@@ -43,11 +44,9 @@ class Nothing:
     def __init__(self) -> None:
         self.told = list[CreateRequest | ExecRequest | DeleteRequest]()
 
-    async def create(self, request: CreateRequest) -> None:
+    def begin(self, request: CreateRequest | ExecRequest) -> Done | Waits:
         self.told.append(request)
-
-    async def exec(self, request: ExecRequest) -> None:
-        self.told.append(request)
+        return Done(lambda: None)
 
     def delete(self, request: DeleteRequest) -> None:
         self.told.append(request)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from shim_hooks.agent import Done, Waits
 from shim_hooks.agent_listener import SocketUnusable, is_served, listening
 from shim_hooks.agent_socket import AgentServer
 from shim_hooks.errors import Refused
@@ -32,16 +33,19 @@ class Answers:
     def __init__(self, error: Exception | None = None) -> None:
         self.asked: list[Request] = []
         self.came, self.let_go, self._error = asyncio.Event(), asyncio.Event(), error
+        self._loop = asyncio.get_running_loop()
 
-    async def create(self, request: CreateRequest) -> None:
+    def begin(self, request: CreateRequest | ExecRequest) -> Done | Waits:
         self.asked.append(request)
-        self.came.set()
-        await self.let_go.wait()
+        self._loop.call_soon_threadsafe(self.came.set)
+        if isinstance(request, CreateRequest):
+            return Waits(self._create)
         if self._error is not None:
             raise self._error
+        return Done(lambda: None)
 
-    async def exec(self, request: ExecRequest) -> None:
-        self.asked.append(request)
+    async def _create(self) -> None:
+        await self.let_go.wait()
         if self._error is not None:
             raise self._error
 
