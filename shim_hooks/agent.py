@@ -38,10 +38,12 @@ class Realiser(Protocol):
     """`holding`: within the context nothing is taken away, there a lease is taken.
 
     `pin_down` asks which generation is live. `at_hand`: what nobody has to wait for; once there is a lease `is_here`
-    tells whether all of it is. Both of these block.
+    tells whether all of it is. Both of these block, as `pin_down_at_once` does, for a moment.
     """
 
     async def pin_down(self, wanted: Wanted, *, deadline_s: float) -> Wanted: ...
+
+    def pin_down_at_once(self, wanted: Wanted) -> Wanted | None: ...
 
     def at_hand(self, wanted: Wanted) -> Realised | None: ...
 
@@ -151,7 +153,10 @@ class Agent:
         decision = decide(spec)
         if isinstance(decision, Untouched):
             return Done(lambda: self._log.event("untouched", container=request.container_id, reason=decision.reason))
-        asked = replace(decision, wanted=replace(decision.wanted, token=find_token(spec)))
+        wanted = replace(decision.wanted, token=find_token(spec))
+        if wanted.lockfile is None:
+            wanted = self._realiser.pin_down_at_once(wanted) or wanted
+        asked = replace(decision, wanted=wanted)
         container = _Container(request, spec, Rootfs.look(request.bundle, spec), asked)
         realised = self._place_at_hand(container)
         if realised is None:

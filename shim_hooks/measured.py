@@ -74,6 +74,9 @@ class MeasuredRealiser:
     async def pin_down(self, wanted: Wanted, *, deadline_s: float) -> Wanted:
         return await self._inner.pin_down(wanted, deadline_s=deadline_s)
 
+    def pin_down_at_once(self, wanted: Wanted) -> Wanted | None:
+        return self._inner.pin_down_at_once(wanted)
+
     def at_hand(self, wanted: Wanted) -> Realised | None:
         return self._inner.at_hand(wanted)
 
@@ -109,6 +112,14 @@ class MeasuredRegistry:
     async def resolve(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment:
         with self._asking("resolve"):
             return await self._inner.resolve(asked, system)
+
+    def resolve_at_once(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment | None:
+        """Who gets nothing asks again, and that is counted."""
+        began = time.monotonic()
+        found = self._inner.resolve_at_once(asked, system)
+        if found is not None:
+            self._tell("resolve", OK, began, is_there=True)
+        return found
 
     async def closure(self, found: RegistryEnvironment) -> FetchedClosure:
         with self._asking("closure"):

@@ -6,6 +6,7 @@ not: HTTP (`registry_http.py`), believing what is said about store paths (`envir
 
 import asyncio
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,10 +33,12 @@ from shim_hooks.registry_documents import (
     find_closure_artifact,
 )
 from shim_hooks.registry_environment import RegistryEnvironment
+from shim_hooks.registry_heads import RegistryHeads
 from shim_hooks.registry_http import Interrupted, RegistryHttp
 from shim_hooks.store.blob_file import BlobFile
 
 _ATTEMPTS = 5
+_MAX_REMEMBERED = 1024
 _SLOWEST_BYTES_PER_S = 64 * 1024
 
 
@@ -64,6 +67,9 @@ class RegistryClient:
         retry_pause_s: float = 0.2,
     ) -> None:
         self._http = RegistryHttp(base_url, connect_timeout_s=connect_timeout_s, idle_timeout_s=idle_timeout_s)
+        self._heads = RegistryHeads(base_url, connect_timeout_s=connect_timeout_s)
+        self._public: OrderedDict[tuple[EnvironmentRef, System], tuple[Digest, RegistryEnvironment]] = OrderedDict()
+        self._has_token = False
         self._lookup_timeout_s, self._closure_timeout_s = lookup_timeout_s, closure_timeout_s
         self._retry_pause_s = retry_pause_s
 
@@ -71,6 +77,7 @@ class RegistryClient:
         """The same client, asking as the pod whose token it is. `aclose` only the original."""
         other = copy.copy(self)
         other._http = self._http.with_token(token)
+        other._has_token = token is not None
         return other
 
     async def show(self, environment: EnvironmentName, lockfile: Digest) -> None:
@@ -86,9 +93,8 @@ class RegistryClient:
     async def resolve(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment:
         """What `asked` stands for now. Raises Refused where that cannot run on `system`."""
         repository = _repository(asked.environment)
-        reference = "live" if asked.generation is None else str(asked.generation)
         answer = await self._http.read(
-            f"/v2/{repository}/manifests/{reference}",
+            _index_path(asked),
             asking=f"asking for {asked}",
             accept=INDEX_TYPE,
             limit=MAX_BYTES,
@@ -104,7 +110,22 @@ class RegistryClient:
         manifest = index.manifests.get(system.oci_architecture)
         if manifest is None:
             raise Refused(_wrong_platform(index, system))
-        return RegistryEnvironment(index.environment, index.generation, index.lockfile, repository, manifest)
+        found = RegistryEnvironment(index.environment, index.generation, index.lockfile, repository, manifest)
+        if not self._has_token:
+            self._public[asked, system] = Digest.of(answer), found
+            if len(self._public) > _MAX_REMEMBERED:
+                self._public.popitem(last=False)
+        return found
+
+    def resolve_at_once(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment | None:
+        """As `resolve` without a token, where the registry would still send what it sent last. Blocks for a moment.
+
+        None says nothing: something else is live now, the registry does not answer at once, or it was never asked.
+        """
+        known = self._public.get((asked, system))
+        if known is None or self._heads.digest_of(_index_path(asked)) != known[0]:
+            return None
+        return known[1]
 
     async def closure(self, found: RegistryEnvironment) -> FetchedClosure:
         """The closure of a generation and its lockfile. Their digests are right; what they say is not believed yet."""
@@ -160,6 +181,7 @@ class RegistryClient:
             file.close()
 
     async def aclose(self) -> None:
+        self._heads.close()
         await self._http.aclose()
 
     async def _go_on(
@@ -196,6 +218,11 @@ class RegistryClient:
         if Digest.of(data) != expected.digest:
             raise ContentRejected(f"{asking}: the registry sent other bytes than those of {place}")
         return data
+
+
+def _index_path(asked: EnvironmentRef) -> str:
+    reference = "live" if asked.generation is None else asked.generation
+    return f"/v2/{_repository(asked.environment)}/manifests/{reference}"
 
 
 def _repository(environment: EnvironmentName) -> str:

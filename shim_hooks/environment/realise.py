@@ -44,6 +44,8 @@ _SHARE = 0.95
 class Registry(ClosureSource, AccessRegistry, Protocol):
     async def resolve(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment: ...
 
+    def resolve_at_once(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment | None: ...
+
 
 _Key = tuple[EnvironmentName, Digest, Mode]
 
@@ -76,6 +78,18 @@ class Realiser:
     async def pin_down(self, wanted: Wanted, *, deadline_s: float) -> Wanted:
         """The same with generation and lockfile, asked for now; who may not use it gets the error."""
         found = await self._resolve_or_recall(wanted, time.monotonic() + deadline_s * _SHARE)
+        return replace(wanted, generation=found.generation, lockfile=found.lockfile, access_granted=True)
+
+    def pin_down_at_once(self, wanted: Wanted) -> Wanted | None:
+        """As `pin_down`, where the registry says in a moment that nothing has changed since. Blocks. None says nothing.
+
+        Not for who has a token: what that opens is asked about in full.
+        """
+        if wanted.token is not None:
+            return None
+        found = self._registry.resolve_at_once(wanted.ref, self._system)
+        if found is None or not self._store.known_generations.is_remembered(wanted.ref, found):
+            return None
         return replace(wanted, generation=found.generation, lockfile=found.lockfile, access_granted=True)
 
     def at_hand(self, wanted: Wanted) -> Realised | None:

@@ -70,6 +70,9 @@ class Environments:
         realised = self._realised(wanted)
         return replace(wanted, generation=realised.generation, lockfile=realised.lockfile.digest, access_granted=True)
 
+    def pin_down_at_once(self, wanted: Wanted) -> Wanted | None:
+        return None  # asked in full, each time
+
     def at_hand(self, wanted: Wanted) -> Realised | None:
         """What was realised before, of whoever's; None without a lockfile, as of the real one."""
         return self.given.get((wanted.environment, wanted.lockfile))

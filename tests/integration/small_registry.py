@@ -262,7 +262,7 @@ class SmallRegistry:
         data, status = self.contents[path] if is_shown else b"", 200 if is_shown else 404
         if status == 404:
             data = json.dumps({"errors": [{"code": "UNKNOWN", "message": f"nobody knows {path}"}]}).encode()
-        headers = {}
+        headers = {"Docker-Content-Digest": str(Digest.of(data))} if is_shown else {}
         match = _RANGE.search(head)
         if status == 200 and match is not None and fault.ranges:
             start = int(match.group(1))
