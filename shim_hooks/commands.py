@@ -12,6 +12,7 @@ import shutil
 import signal
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
@@ -41,6 +42,9 @@ _SYSTEMS = {"x86_64": System.X86_64_LINUX, "aarch64": System.AARCH64_LINUX}
 _AFTER_DELETE_S = 2.0  # the runtime needs a moment to take the bundle away
 _SWEEP_INTERVAL_S = 60.0
 _COLLECTION_INTERVAL_S = 300.0
+_THREADS = 128
+"""As many as may wait at once, for a resolver that does not answer or a disk that syncs: asyncio has six on two cores, and
+then a container whose environment is here waits for those of others."""
 
 
 def run_agent(settings: Settings, listener: AgentListener | None) -> int:
@@ -51,6 +55,7 @@ def run_agent(settings: Settings, listener: AgentListener | None) -> int:
 
 async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="work"))
     loop.set_exception_handler(lambda _, context: _log_bug(log, context))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

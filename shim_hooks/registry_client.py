@@ -8,7 +8,7 @@ import asyncio
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -112,10 +112,18 @@ class RegistryClient:
             raise Refused(_wrong_platform(index, system))
         found = RegistryEnvironment(index.environment, index.generation, index.lockfile, repository, manifest)
         if not self._has_token:
-            self._public[asked, system] = Digest.of(answer), found
-            if len(self._public) > _MAX_REMEMBERED:
-                self._public.popitem(last=False)
+            await self._remember(asked, system, Digest.of(answer), found)
         return found
+
+    async def _remember(self, asked: EnvironmentRef, system: System, index: Digest, found: RegistryEnvironment) -> None:
+        """For `resolve_at_once`."""
+        self._public[asked, system] = index, found
+        if len(self._public) > _MAX_REMEMBERED:
+            self._public.popitem(last=False)
+        if self._heads.wants_address:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._lookup_timeout_s):
+                    await asyncio.to_thread(self._heads.look_up)
 
     def resolve_at_once(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment | None:
         """As `resolve` without a token, where the registry would still send what it sent last. Blocks for a moment.

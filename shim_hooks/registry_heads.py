@@ -17,16 +17,35 @@ _MAX_KEPT = 8
 _MAX_HEAD_BYTES = 64 * 1024
 _DIGEST = b"docker-content-digest"
 
+_Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
+"""As getaddrinfo has it."""
+
 
 class RegistryHeads:
-    """`base_url` as for `RegistryHttp`. From any thread. Does not ask over TLS: what it would save is lost there."""
+    """`base_url` as for `RegistryHttp`. From any thread. Does not ask over TLS: what it would save is lost there.
+
+    Names are resolved by `look_up` alone, which may take as long as a resolver that is ill does.
+    """
 
     def __init__(self, base_url: str, *, connect_timeout_s: float) -> None:
         at = urlsplit(base_url)
-        self._address = (at.hostname or "", at.port or 80) if at.scheme == "http" else None
-        self._before = at.path.rstrip("/")
-        self._host, self._connect_timeout_s = at.netloc.rpartition("@")[2], connect_timeout_s
+        self._name = (at.hostname or "", at.port or 80) if at.scheme == "http" else None
+        self._before, self._host = at.path.rstrip("/"), at.netloc.rpartition("@")[2]
+        self._connect_timeout_s = connect_timeout_s
+        self._address: _Address | None = None
         self._kept = list[socket.socket]()
+
+    @property
+    def wants_address(self) -> bool:
+        """Whether `look_up` would help: at first, and after the registry was not where it had been."""
+        return self._name is not None and self._address is None
+
+    def look_up(self) -> None:
+        """Where the registry is. Blocks."""
+        if self._name is not None:
+            with suppress(OSError, UnicodeError):
+                family, _, _, _, address = socket.getaddrinfo(*self._name, type=socket.SOCK_STREAM)[0]
+                self._address = family, address
 
     def digest_of(self, path: str) -> Digest | None:
         """Of the content that an anonymous GET of `path` gets now. Blocks, for half a second at most."""
@@ -36,8 +55,8 @@ class RegistryHeads:
         kept = self._take_kept()
         answer = None if kept is None else self._asked(kept, request.encode())
         if answer is None:  # also where the registry had closed the kept one meanwhile
-            with suppress(OSError):
-                answer = self._asked(self._connect(self._address), request.encode())
+            fresh = self._connect(self._address)
+            answer = None if fresh is None else self._asked(fresh, request.encode())
         return None if answer is None else answer.digest
 
     def close(self) -> None:
@@ -50,9 +69,16 @@ class RegistryHeads:
         except IndexError:
             return None
 
-    def _connect(self, address: tuple[str, int]) -> socket.socket:
-        connection = socket.create_connection(address, self._connect_timeout_s)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _connect(self, address: _Address) -> socket.socket | None:
+        connection = socket.socket(address[0], socket.SOCK_STREAM)
+        connection.settimeout(self._connect_timeout_s)
+        try:
+            connection.connect(address[1])
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            connection.close()
+            self._address = None  # it may have moved
+            return None
         return connection
 
     def _asked(self, connection: socket.socket, request: bytes) -> "_Answer | None":

@@ -91,7 +91,14 @@ async def test_what_a_token_opened_is_told_to_nobody_at_once(
 
 @pytest.fixture
 def heads(registry: SmallRegistry) -> RegistryHeads:
-    return RegistryHeads(f"{registry.url}/", connect_timeout_s=5)
+    return at(f"{registry.url}/")
+
+
+def at(url: str) -> RegistryHeads:
+    heads = RegistryHeads(url, connect_timeout_s=5)
+    assert heads.digest_of(LIVE) is None
+    heads.look_up()
+    return heads
 
 
 async def digest(heads: RegistryHeads, path: str = LIVE) -> Digest | None:
@@ -116,7 +123,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_made_anew(web: Generati
 
     async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        heads = RegistryHeads(f"http://127.0.0.1:{port}", connect_timeout_s=5)
+        heads = at(f"http://127.0.0.1:{port}")
         assert [await digest(heads) for _ in range(3)] == [OTHER] * 3
         heads.close()
 
@@ -151,10 +158,12 @@ async def test_a_registry_that_says_nothing_is_not_waited_for() -> None:
 
     async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
         port = silent.sockets[0].getsockname()[1]
-        assert await digest(RegistryHeads(f"http://127.0.0.1:{port}", connect_timeout_s=5)) is None
+        heads = at(f"http://127.0.0.1:{port}")
+        assert (await digest(heads), heads.wants_address) == (None, False)
         gate.set()
-    assert await digest(RegistryHeads(f"http://127.0.0.1:{port}", connect_timeout_s=5)) is None  # nobody listens
+    assert (await digest(heads), heads.wants_address) == (None, True)  # nobody listens there any more
 
 
 async def test_tls_is_left_to_who_asks_in_full() -> None:
-    assert await digest(RegistryHeads("https://127.0.0.1:1", connect_timeout_s=5)) is None
+    heads = at("https://127.0.0.1:1")
+    assert (await digest(heads), heads.wants_address) == (None, False)
