@@ -43,8 +43,8 @@ _AFTER_DELETE_S = 2.0  # the runtime needs a moment to take the bundle away
 _SWEEP_INTERVAL_S = 60.0
 _COLLECTION_INTERVAL_S = 300.0
 _THREADS = 128
-"""As many as may wait at once, for a resolver that does not answer or a disk that syncs: asyncio has six on two cores, and
-then a container whose environment is here waits for those of others."""
+"""As many as may wait at once, for a resolver that does not answer or a disk that syncs. asyncio has six on two cores;
+then a container whose environment is here would wait for those of others."""
 
 
 def run_agent(settings: Settings, listener: AgentListener | None) -> int:
