@@ -9,6 +9,7 @@ QUIET  := --quiet --disable-pip-version-check
 PREFIX ?= /opt/floxbridge
 SOAK_KILLS ?= 2000
 SOAK_S ?= 600
+TEST_WORKERS ?= 3
 
 .PHONY: help demo test soak check bench fmt lock install setup launcher clean
 
@@ -19,7 +20,7 @@ demo: setup  ## run a Flox environment in a container on this machine, end to en
 	@$(BIN)/floxbridge demo $(DEMO_ARGS)
 
 test: setup newer-runtimes oras  ## all tests; those that cannot run here say why
-	$(BIN)/pytest $(TEST_ARGS)
+	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist loadfile $(TEST_ARGS)
 
 soak: setup  ## what takes longer than a test may: SOAK_KILLS times kill -9 in the life of closures, SOAK_S seconds of each fuzzer
 	FLOXBRIDGE_SOAK_KILLS=$(SOAK_KILLS) FLOXBRIDGE_SOAK_S=$(SOAK_S) $(BIN)/pytest -s --timeout 0 tests/soak tests/fuzz $(TEST_ARGS)

@@ -3,6 +3,7 @@
 Fixtures, for the conftest.py of each folder that wants them.
 """
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,9 +42,11 @@ def containerd_binaries(request: pytest.FixtureRequest) -> ContainerdBinaries:
 
 
 @pytest.fixture(scope="session")
-def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where workplaces go. Short: sockets lie below it."""
-    return tmp_path_factory.mktemp("w")
+def parent() -> Iterator[Path]:
+    """Where workplaces go. Short, since sockets lie below it: pytest's own are too long for podman where it is run by
+    several processes."""
+    with tempfile.TemporaryDirectory(prefix="fb-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
