@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -259,6 +260,44 @@ async def test_two_hundred_at_once(path: Path) -> None:
         await asyncio.wait_for(agent.answers.came.wait(), 20)
         agent.answers.let_go.set()
         assert await asyncio.gather(*waiting) == [b"ok\n"] * 200
+
+
+async def test_who_says_nothing_holds_nobody_up(path: Path) -> None:
+    async with running(path, open_answers()) as agent:
+        silent = [socket.socket(socket.AF_UNIX) for _ in range(20)]
+        try:
+            for each in silent:
+                each.connect(str(path))
+            assert await agent.say(CREATE) == b"ok\n"
+        finally:
+            for each in silent:
+                each.close()
+
+
+class Stuck(Answers):
+    """At the disk, but for what it is asked last."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._left, self.mended, self.all_stuck = count, threading.Event(), asyncio.Event()
+
+    def begin(self, request: CreateRequest | ExecRequest) -> Done | Waits:
+        self._left -= 1
+        if self._left >= 0:
+            if not self._left:
+                self._loop.call_soon_threadsafe(self.all_stuck.set)
+            assert self.mended.wait(60)
+        return Done(lambda: None)
+
+
+async def test_what_waits_for_a_disk_holds_nobody_up(path: Path) -> None:
+    answers = Stuck(20)
+    async with running(path, answers) as agent:
+        stuck = [asyncio.create_task(agent.say(CREATE)) for _ in range(20)]
+        await asyncio.wait_for(answers.all_stuck.wait(), 20)
+        assert await agent.say(CREATE) == b"ok\n"
+        answers.mended.set()
+        assert await asyncio.gather(*stuck) == [b"ok\n"] * 20
 
 
 async def test_a_stranger_is_refused(tmp_path: Path) -> None:
