@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import itertools
 import json
 import os
 import socket
@@ -279,13 +280,14 @@ class Stuck(Answers):
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        self._left, self.mended, self.all_stuck = count, threading.Event(), asyncio.Event()
+        self._count, self._numbers = count, itertools.count(1)
+        self.mended, self.all_stuck = threading.Event(), asyncio.Event()
 
     def begin(self, request: CreateRequest | ExecRequest) -> Done | Waits:
-        self._left -= 1
-        if self._left >= 0:
-            if not self._left:
-                self._loop.call_soon_threadsafe(self.all_stuck.set)
+        number = next(self._numbers)
+        if number == self._count:
+            self._loop.call_soon_threadsafe(self.all_stuck.set)
+        if number <= self._count:
             assert self.mended.wait(60)
         return Done(lambda: None)
 
