@@ -195,7 +195,10 @@ class RegistryClient:
     async def _go_on(
         self, repository: str, blob: Digest, size: int, file: BlobFile, received: Callable[[int], None]
     ) -> None:
-        """One attempt at what `file` still lacks."""
+        """One attempt at what `file` still lacks: nothing, perhaps, after a cut behind the last byte."""
+        if file.is_complete:
+            file.check()
+            return
         path, asking = f"/v2/{repository}/blobs/{blob}", f"fetching blob {blob}"
         async with self._http.blob(path, asking=asking, size=size, position=file.position, received=received) as (
             start,

@@ -184,7 +184,8 @@ def descriptor(media_type: str, data: bytes) -> dict[str, object]:
 class Fault:
     """What is done to an answer, for the next `times` requests of a path; a Fault that does nothing is an answer.
 
-    `hold` is waited for after `cut` bytes, or before any; without it the connection breaks there.
+    `hold` is waited for after `cut` bytes, or before any; without it the connection breaks there. With `chunked` the
+    length is not told ahead, and a `cut` is where the chunk ends.
     """
 
     times: int = 1_000_000
@@ -194,6 +195,7 @@ class Fault:
     cut: int | None = None
     hold: asyncio.Event | None = None
     ranges: bool = True
+    chunked: bool = False
 
 
 class SmallRegistry:
@@ -266,10 +268,16 @@ class SmallRegistry:
         match = _RANGE.search(head)
         if status == 200 and match is not None and fault.ranges:
             start = int(match.group(1))
-            status, headers["Content-Range"] = 206, f"bytes {start}-{len(data) - 1}/{len(data)}"
+            if start < len(data):
+                status, headers["Content-Range"] = 206, f"bytes {start}-{len(data) - 1}/{len(data)}"
+            else:
+                status, headers["Content-Range"] = 416, f"bytes */{len(data)}"
             data = data[start:]
         data = data if fault.body is None else fault.body
         headers |= {"Content-Length": str(len(data)), **fault.headers}
+        if fault.chunked:
+            del headers["Content-Length"]
+            headers["Transfer-Encoding"] = "chunked"
         lines = [f"HTTP/1.1 {fault.status or status} X", *(f"{name}: {value}" for name, value in headers.items())]
         head_bytes = "\r\n".join([*lines, "\r\n"]).encode()
         if head.startswith(b"HEAD "):
@@ -277,7 +285,8 @@ class SmallRegistry:
         if fault.hold is None and fault.cut is None:
             writer.write(head_bytes + data)
             return await writer.drain()
-        writer.write(head_bytes + data[: fault.cut or 0])
+        begun = data[: fault.cut or 0]
+        writer.write(head_bytes + (b"%x\r\n%b\r\n" % (len(begun), begun) if fault.chunked else begun))
         await writer.drain()
         if fault.hold is None:
             raise ConnectionAbortedError
