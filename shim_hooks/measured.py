@@ -6,7 +6,6 @@ Belongs here: when something is counted. Does not: what it is called there (`met
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
 
 from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName, EnvironmentRef
@@ -21,6 +20,7 @@ from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecReque
 from shim_hooks.metrics import OK, Metrics, outcome_of
 from shim_hooks.registry_client import FetchedClosure, RegistryClient
 from shim_hooks.registry_environment import RegistryEnvironment
+from shim_hooks.store.blob_file import BlobFile
 
 
 class MeasuredAnswers:
@@ -125,11 +125,9 @@ class MeasuredRegistry:
         with self._asking("closure"):
             return await self._inner.closure(found)
 
-    async def download(
-        self, repository: str, blob: Digest, size: int, to: Path, *, received: Callable[[int], None]
-    ) -> None:
+    async def download(self, repository: str, blob: BlobFile, *, received: Callable[[int], None]) -> None:
         with self._asking("blob"):
-            await self._inner.download(repository, blob, size, to, received=received)
+            await self._inner.download(repository, blob, received=received)
 
     @contextmanager
     def _asking(self, question: str) -> Iterator[None]:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Self
 from urllib.parse import quote
 
@@ -36,8 +36,11 @@ from shim_hooks.registry_environment import RegistryEnvironment
 from shim_hooks.registry_heads import RegistryHeads
 from shim_hooks.registry_http import Interrupted, RegistryHttp
 from shim_hooks.store.blob_file import BlobFile
+from shim_hooks.threads import in_thread
 
-_ATTEMPTS = 5
+_IN_VAIN = 5
+"""Tries after each other that bring nothing new: then it is said, and the next container tries again."""
+
 _MAX_REMEMBERED = 1024
 _SLOWEST_BYTES_PER_S = 64 * 1024
 
@@ -167,50 +170,51 @@ class RegistryClient:
         with _rejecting(found):
             return FetchedClosure(await asyncio.to_thread(ClosureDocument.parse, closure), lockfile)
 
-    async def download(
-        self, repository: str, blob: Digest, size: int, to: Path, *, received: Callable[[int], None]
-    ) -> None:
-        """A blob of exactly `size` bytes into the new file `to`; tells `received` of the bytes as they come.
+    async def download(self, repository: str, blob: BlobFile, *, received: Callable[[int], None]) -> None:
+        """All that `blob`, which is open, still lacks; tells `received` of the bytes as they come.
 
-        What is cut off goes on where it was, a bounded number of times. Raises StoreFailed, too.
+        What is cut off goes on where it was, as long as each few tries bring more of it. Raises StoreFailed, too.
         """
-        asking = f"fetching blob {blob}"
-        file = await asyncio.to_thread(BlobFile, to, blob, size)
-        try:
-            async with self._http.deadline(asking, self._closure_timeout_s + size / _SLOWEST_BYTES_PER_S):
-                for attempt in range(_ATTEMPTS):
-                    try:
-                        return await self._go_on(repository, blob, size, file, received)
-                    except Interrupted as problem:
-                        if attempt == _ATTEMPTS - 1:
-                            raise RegistryUnavailable(f"{asking}: {problem}, for the {_ATTEMPTS}th time") from problem
-                    await asyncio.sleep(self._retry_pause_s * 2**attempt)
-        finally:
-            file.close()
+        asking = f"fetching blob {blob.digest}"
+        async with self._http.deadline(asking, self._closure_timeout_s + blob.size / _SLOWEST_BYTES_PER_S):
+            await self._complete(repository, blob, received)
+            if blob.kept and not blob.is_right:
+                # Not the registry's fault, perhaps: a power cut may have spoilt what an earlier try left.
+                await in_thread(blob.restart)
+                await self._complete(repository, blob, received)
+        blob.check()
 
     async def aclose(self) -> None:
         self._heads.close()
         await self._http.aclose()
 
-    async def _go_on(
-        self, repository: str, blob: Digest, size: int, file: BlobFile, received: Callable[[int], None]
-    ) -> None:
-        """One attempt at what `file` still lacks: nothing, perhaps, after a cut behind the last byte."""
-        if file.is_complete:
-            file.check()
-            return
-        path, asking = f"/v2/{repository}/blobs/{blob}", f"fetching blob {blob}"
-        async with self._http.blob(path, asking=asking, size=size, position=file.position, received=received) as (
+    async def _complete(self, repository: str, blob: BlobFile, received: Callable[[int], None]) -> None:
+        """Until every byte is there, whatever they are; none may be missing after a cut behind the last one."""
+        in_vain, furthest = 0, blob.position
+        while not blob.is_complete:
+            try:
+                await self._go_on(repository, blob, received)
+            except Interrupted as problem:
+                in_vain = in_vain + 1 if blob.position <= furthest else 0
+                furthest = max(furthest, blob.position)
+                if in_vain == _IN_VAIN:
+                    message = f"fetching blob {blob.digest}: {problem}, for the {_IN_VAIN}th time in vain"
+                    raise RegistryUnavailable(message) from problem
+                await asyncio.sleep(self._retry_pause_s * 2**in_vain)
+
+    async def _go_on(self, repository: str, blob: BlobFile, received: Callable[[int], None]) -> None:
+        """One attempt at what is lacking. A registry that does not go on begins again."""
+        path, asking = f"/v2/{repository}/blobs/{blob.digest}", f"fetching blob {blob.digest}"
+        async with self._http.blob(path, asking=asking, size=blob.size, position=blob.position, received=received) as (
             start,
             pieces,
         ):
-            if start != file.position:
-                await asyncio.to_thread(file.restart)
+            if start != blob.position:
+                await in_thread(blob.restart)
             async for piece in pieces:
-                await asyncio.to_thread(file.write, piece)
-        if not file.is_complete:
+                await in_thread(partial(blob.write, piece))
+        if not blob.is_complete:
             raise Interrupted("the registry ended too early")
-        file.check()
 
     async def _content(
         self, found: RegistryEnvironment, place: str, expected: BlobDescriptor, limit: int, *, accept: str

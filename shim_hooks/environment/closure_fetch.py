@@ -68,7 +68,7 @@ class ClosureFetch:
         if self._meter is None:
             return None
         return Progress(
-            done=sum(min(fetch.received, fetch.path.blob_size) for fetch in self._wanted),
+            done=sum(fetch.done for fetch in self._wanted),
             total=sum(fetch.path.blob_size for fetch in self._wanted),
             paths_done=sum(fetch.is_there for fetch in self._wanted),
             paths=len(self._wanted),

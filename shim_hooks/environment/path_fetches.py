@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import Protocol
 
 from flox_formats.closure import ClosurePath
-from flox_formats.digest import Digest
 from flox_formats.store_path import StorePath
+from shim_hooks.environment.growing_blob import growing_blob
+from shim_hooks.store.blob_file import BlobFile
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.unpack import unpack
 from shim_hooks.threads import entered_in_thread, in_thread
 
 
 class Blobs(Protocol):
-    async def download(
-        self, repository: str, blob: Digest, size: int, to: Path, *, received: Callable[[int], None]
-    ) -> None: ...
+    async def download(self, repository: str, blob: BlobFile, *, received: Callable[[int], None]) -> None: ...
 
 
 class PathFetch:
-    """One of them. `received` are the bytes off the network so far, compressed; `task` ends when the path is there."""
+    """One of them. `received` are the bytes off the network so far, compressed; `kept` are those that an earlier try
+    left. `task` ends when the path is there."""
 
     def __init__(self, path: ClosurePath) -> None:
         self.path = path
-        self.received = 0
+        self.received = self.kept = 0
         self.task: asyncio.Task[None]
         self._told = list[Callable[[int], None]]()
 
@@ -42,6 +42,11 @@ class PathFetch:
         self.received += size
         for received in self._told:
             received(size)
+
+    @property
+    def done(self) -> int:
+        """Of the `blob_size` bytes of its path."""
+        return min(self.kept + self.received, self.path.blob_size)
 
     @property
     def is_there(self) -> bool:
@@ -79,10 +84,11 @@ class PathFetches:
     async def _bring(self, repository: str, fetch: PathFetch, blobs: Blobs) -> None:
         path = fetch.path
         async with self._slots, entered_in_thread(self._store.staging()) as place:
-            blob = place / "blob"
-            await blobs.download(repository, path.blob, path.blob_size, blob, received=fetch.came)
             tree = place / path.store_path.base_name
-            await in_thread(lambda: _unpack(blob, path, tree), executor=self._unpackers)
+            async with growing_blob(self._store, path, place, executor=self._unpackers) as blob:
+                fetch.kept = blob.kept
+                await blobs.download(repository, blob, received=fetch.came)
+                await in_thread(lambda: _unpack(blob, path, tree), executor=self._unpackers)
             # In other threads than those that unpack: as many as wait share one sync.
             await in_thread(lambda: self._store.publish(tree, path.store_path))
 
@@ -92,6 +98,6 @@ class PathFetches:
             task.exception()  # retrieved: whoever waited may have gone
 
 
-def _unpack(blob: Path, path: ClosurePath, tree: Path) -> None:
-    unpack(blob, path, tree)
-    blob.unlink()  # before everything is made durable: this need not be
+def _unpack(blob: BlobFile, path: ClosurePath, tree: Path) -> None:
+    unpack(blob.path, path, tree)
+    blob.discard()  # before everything is made durable: this need not be

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 from flox_formats.closure import ClosurePath
-from flox_formats.digest import Digest
 from shim_hooks.environment.environment_directory import write_environment
+from shim_hooks.environment.growing_blob import growing_blob
 from shim_hooks.environment.verify_links import BrokenLinks, planned
 from shim_hooks.errors import NodeError, RegistryRefused
 from shim_hooks.registry_client import FetchedClosure
 from shim_hooks.registry_environment import RegistryEnvironment
+from shim_hooks.store.blob_file import BlobFile
 from shim_hooks.store.leases import Leases
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.unpack import unpack
@@ -28,9 +28,7 @@ from shim_hooks.threads import entered_in_thread, in_thread
 class Registry(Protocol):
     async def closure(self, found: RegistryEnvironment) -> FetchedClosure: ...
 
-    async def download(
-        self, repository: str, blob: Digest, size: int, to: Path, *, received: Callable[[int], None]
-    ) -> None: ...
+    async def download(self, repository: str, blob: BlobFile, *, received: Callable[[int], None]) -> None: ...
 
 
 class Mended(StrEnum):
@@ -82,10 +80,12 @@ class Repair:
         if path is None or path.nar_hash != broken.nar_hash:
             raise RegistryRefused(f"{broken.store_path}: the registry now has another one for {origin}")
         async with entered_in_thread(self.store.staging()) as place:
-            blob, tree = place / "blob", place / broken.store_path.base_name
-            await self.registry.download(origin.repository, path.blob, path.blob_size, blob, received=lambda _: None)
-            # Compared with what a trusted key signed when the closure was fetched, not with what is said of it today.
-            await in_thread(lambda: unpack(blob, path, tree))
+            tree = place / broken.store_path.base_name
+            async with growing_blob(self.store, path, place) as blob:
+                await self.registry.download(origin.repository, blob, received=lambda _: None)
+                # Compared with what a trusted key signed when the closure was fetched, not with what is said today.
+                await in_thread(lambda: unpack(blob.path, path, tree))
+                await in_thread(blob.discard)
             await in_thread(lambda: self.store.replace(tree, broken.store_path))
 
     def _link(self, broken: BrokenLinks) -> Outcome:

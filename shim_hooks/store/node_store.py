@@ -16,10 +16,14 @@ from shim_hooks.store.disk import disk_errors, sweep_temporary
 from shim_hooks.store.group_sync import GroupSync, sync_file_system
 from shim_hooks.store.known_generations import KnownGenerations
 from shim_hooks.store.linked_environments import LinkedEnvironments
+from shim_hooks.store.partial_blobs import PartialBlobs
 from shim_hooks.store.pins import Pin, pinned
 from shim_hooks.store.staging import Staging
 from shim_hooks.store.store_lock import StoreLock
 from shim_hooks.store.store_tree import StoreTree
+
+_RETRIED_S = 86400.0
+"""For how long somebody may come back for what is left of a download."""
 
 _THERE_ALREADY = {errno.EEXIST, errno.ENOTEMPTY}
 
@@ -44,6 +48,7 @@ class NodeStore:
         self.closures = ClosureRecords(root / "closures")
         self.known_generations = KnownGenerations(root / "closures" / "known")
         self.linked = LinkedEnvironments(root / "closures" / "linked")
+        self.partial = PartialBlobs(root / "partial")
         self.lock = StoreLock(root)
         self._staging = Staging(root / "staging")
         self._sync = GroupSync(lambda: sync_file_system(self.store_dir))
@@ -99,9 +104,11 @@ class NodeStore:
                 entry.rename(place / name)
 
     def sweep(self, *, temporary_before: float) -> None:
-        """Removes what the dead left in staging, and temporary files older than `temporary_before`."""
+        """Removes what the dead left in staging, temporary files older than `temporary_before`, and what is left of
+        downloads that nobody went on with for a day longer."""
         with disk_errors("sweeping the node store", self.root):
             self._staging.sweep()
+            self.partial.sweep(before=temporary_before - _RETRIED_S)
             for folder in ("closures", "closures/known", "closures/linked", "leases"):
                 if (self.root / folder).is_dir():
                     sweep_temporary(self.root / folder, before=temporary_before)

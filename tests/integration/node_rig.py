@@ -43,8 +43,13 @@ class Node:
         return self.store.has(package.store_path)
 
     def is_tidy(self) -> bool:
-        """Nothing half-made is left."""
-        return not [entry for place in (self.store.root / "staging").iterdir() for entry in place.iterdir()]
+        """Nothing half-made is left, and nothing for another try."""
+        staged = [entry for place in (self.store.root / "staging").iterdir() for entry in place.iterdir()]
+        return not staged and not self.partial_sizes()
+
+    def partial_sizes(self) -> list[int]:
+        """How much there is of each blob that did not come whole."""
+        return [entry.stat().st_size for entry in (self.store.root / "partial").iterdir()]
 
     def events(self, name: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.stream.getvalue().splitlines()]

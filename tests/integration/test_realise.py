@@ -312,33 +312,6 @@ async def test_stopping_tells_who_waits(registry: SmallRegistry, node: Node) -> 
     assert not node.contents()
 
 
-# When the connection breaks
-
-
-@pytest.mark.parametrize("ranges", [pytest.param(True, id="goes-on"), pytest.param(False, id="begins-again")])
-async def test_a_download_that_is_cut_off(registry: SmallRegistry, node: Node, ranges: bool) -> None:
-    registry.push("acme/web", 1, BIG)
-    registry.fail(BIG, Fault(times=1, cut=60_000))
-    if not ranges:
-        registry.faults["sha256:" + BIG.path.blob.hex] = Fault(ranges=False)
-    realised = await node.realise("acme/web")
-    assert node.has(BIG)
-    assert registry.blob_requests(BIG).total() == 2
-    resumed = [head for head in registry.heads if b"bytes=60000-" in head]
-    assert len(resumed) == 1
-    assert realised.fetched_bytes == len(BIG.blob) + (0 if ranges else 60_000)
-
-
-async def test_a_download_that_is_cut_off_every_time(registry: SmallRegistry, node: Node) -> None:
-    registry.push("acme/web", 1, BIG)
-    registry.fail(BIG, Fault(cut=10))
-    with pytest.raises(RegistryUnavailable, match=r"fetching blob sha256:.* broke off .* for the 5th time"):
-        await node.realise("acme/web")
-    assert registry.blob_requests(BIG).total() == 5
-    assert not node.contents()
-    assert node.is_tidy()
-
-
 async def test_a_failure_is_remembered_by_nobody(registry: SmallRegistry, node: Node) -> None:
     registry.push("acme/web", 1, BIG, WORLD)
     registry.fail(BIG, Fault(times=1, status=404))

@@ -261,7 +261,7 @@ async def test_nars_that_are_not_what_was_promised(
     assert str(raised.value).startswith(str(package.store_path))
     assert not node.contents()
     assert node.is_tidy()
-    assert sorted(entry.name for entry in node.store.root.iterdir()) == ["closures", "staging", "store"]
+    assert sorted(entry.name for entry in node.store.root.iterdir()) == ["closures", "partial", "staging", "store"]
 
 
 @pytest.mark.parametrize("compression", [each for each in Compression if each is not Compression.NONE])
@@ -322,6 +322,7 @@ async def test_a_full_disk(registry: SmallRegistry, small_disk: Path) -> None:
     async with running_node(small_disk, registry.url) as node:
         with pytest.raises(StoreFailed, match=f"the disk that holds {small_disk}.* is full. Free space on it"):
             await node.realise("acme/web")
+        assert not node.partial_sizes()  # it would be in the way of everything else
         registry.push("acme/web", 2, GOOD)
         assert (await node.realise("acme/web")).generation == 2
 
