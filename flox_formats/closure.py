@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 from flox_formats.digest import Digest
 from flox_formats.errors import FormatError
 from flox_formats.json_document import Fields, canonical_json, read_object
-from flox_formats.narinfo import MAX_SIGNATURES, Compression
+from flox_formats.narinfo import MAX_SIGNATURES, Compression, most_compressed
 from flox_formats.signature import Signature
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
@@ -44,7 +44,8 @@ class ClosureRoot:
 class ClosurePath:
     """One store path. `blob` is its NAR, compressed as `compression` says; `blob_size` and `nar_size` are bytes.
 
-    `references` are sorted, each once; the other fields are the binary cache's words, as in a narinfo.
+    No blob is larger than its NAR can get. `references` are sorted, each once; the other fields are the binary cache's
+    words, as in a narinfo.
     """
 
     store_path: StorePath
@@ -71,6 +72,7 @@ class ClosureDocument:
 
     def __post_init__(self) -> None:
         _check_order(self.paths)
+        _check_sizes(self.paths)
         _check_roots(self.roots)
         known = {path.store_path for path in self.paths}
         for root in self.roots:
@@ -124,6 +126,15 @@ def _check_order(paths: tuple[ClosurePath, ...]) -> None:
     for path in paths:
         if list(path.references) != sorted(set(path.references)):
             raise ClosureInvalid(f"closure: the references of {path.store_path} are not sorted, or not each there once")
+
+
+def _check_sizes(paths: tuple[ClosurePath, ...]) -> None:
+    for path in paths:
+        if path.blob_size > most_compressed(path.nar_size):
+            sizes = f"{path.blob_size} bytes, for a NAR of {path.nar_size}"
+            raise ClosureInvalid(
+                f"closure: the blob of {path.store_path} has {sizes}: no compression makes it so large"
+            )
 
 
 def _check_roots(roots: tuple[ClosureRoot, ...]) -> None:

@@ -69,7 +69,7 @@ class NarInfo:
     def parse(cls, data: bytes) -> Self:
         """Reads at most a MiB. Keys that are not known are skipped, as Nix skips them."""
         lines = _Lines(data)
-        return cls(
+        info = cls(
             store_path=lines.value("StorePath", StorePath.parse),
             url=lines.value("URL", _relative_url),
             compression=lines.value_or_none("Compression", _compression) or Compression.BZIP2,  # before the key existed
@@ -82,6 +82,11 @@ class NarInfo:
             signatures=lines.signatures(),
             content_address=lines.value_or_none("CA", str),
         )
+        if (info.file_size or 0) > most_compressed(info.nar_size):
+            raise NarInfoInvalid(
+                f"narinfo of {info.store_path}: FileSize is {info.file_size}, too much for a NarSize of {info.nar_size}"
+            )
+        return info
 
     def to_bytes(self) -> bytes:
         """Keys in Nix's order."""
@@ -105,6 +110,15 @@ class NarInfo:
     def fingerprint(self) -> bytes:
         """What a signature signs."""
         return path_fingerprint(self.store_path, self.nar_hash, self.nar_size, self.references)
+
+
+def most_compressed(nar_size: int) -> int:
+    """Bytes that a NAR can have when it is compressed. No signature covers how many it has.
+
+    What does not compress grows by less: xz and zstd keep it as it is, gzip adds 5 bytes to each 16 KiB at most, bzip2
+    a hundredth.
+    """
+    return nar_size + nar_size // 16 + 64 * 1024
 
 
 def path_fingerprint(store_path: StorePath, nar_hash: Digest, nar_size: int, references: Iterable[StorePath]) -> bytes:

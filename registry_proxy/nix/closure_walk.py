@@ -17,7 +17,7 @@ import anyio
 from flox_formats.closure import MAX_PATHS, ClosureDocument, ClosurePath, ClosureRoot
 from flox_formats.errors import FormatError
 from flox_formats.lockfile import Lockfile
-from flox_formats.narinfo import NarInfo, PathUntrusted, verify_path
+from flox_formats.narinfo import NarInfo, PathUntrusted, most_compressed, verify_path
 from flox_formats.scripted_activation import is_bash, needs_shell
 from flox_formats.signature import TrustedKeys
 from flox_formats.store_path import StorePath
@@ -97,6 +97,9 @@ class ClosureWalk:
             # The cache does not say what its file hashes to, so the file is fetched now, and kept.
             blob, stored = await self._downloads.measure(lambda: cache.nar(narinfo.url))
             size = stored.size
+            if size > most_compressed(narinfo.nar_size):
+                sizes = f"{size} bytes, for a NAR of {narinfo.nar_size}"
+                raise ClosureUnavailable(f"{path} in binary cache {cache.url}: {narinfo.url} has {sizes}")
         described = ClosurePath(
             path,
             narinfo.nar_hash,

@@ -6,7 +6,7 @@ Belongs here: what of the registry's words is believed, and how far it is. Does 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from flox_formats.closure import ClosureDocument, ClosurePath
@@ -17,7 +17,7 @@ from flox_formats.signature import TrustedKeys
 from flox_formats.system import System
 from shim_hooks.environment.path_fetches import Blobs, PathFetch, PathFetches
 from shim_hooks.environment.progress import Meter, Progress
-from shim_hooks.errors import ContentRejected, Refused
+from shim_hooks.errors import ContentRejected, NodeError, Refused, RegistryRefused, StoreFailed
 from shim_hooks.registry_client import FetchedClosure
 from shim_hooks.registry_environment import RegistryEnvironment
 from shim_hooks.store.closures import ClosureRecord
@@ -81,17 +81,37 @@ class ClosureFetch:
         missing = await in_thread(lambda: self._missing(record.document))
         self._meter = Meter(self._clock)
         # The largest first, so that none of them is left to be waited for alone.
-        for path in sorted(missing, key=lambda path: path.blob_size, reverse=True):
-            fetch = self._paths.find(path.store_path)
-            if fetch is None:
-                fetch = self._paths.start(self._found.repository, path, self._registry)
-                self._started.append(fetch)
-            fetch.tell(self._meter.add)
-            self._wanted.append(fetch)
+        missing.sort(key=lambda path: path.blob_size, reverse=True)
         # The first failure is told at once. The others go on: what they fetch is there for the next try.
-        await asyncio.gather(*(asyncio.shield(fetch.task) for fetch in self._wanted))
+        await asyncio.gather(*[self._brought(path) for path in missing])
         await in_thread(lambda: self._store.closures.keep(record, origin=self._found))
         return record
+
+    def _brought(self, path: ClosurePath) -> Awaitable[None]:
+        """Ends when a path is there. Who waits can go: the fetch goes on."""
+        fetch = self._paths.find(path.store_path)
+        if fetch is not None:
+            self._want(fetch)
+            return self._brought_by_another(fetch, path)
+        fetch = self._paths.start(self._found.repository, path, self._registry)
+        self._started.append(fetch)
+        self._want(fetch)
+        return asyncio.shield(fetch.task)
+
+    async def _brought_by_another(self, fetch: PathFetch, path: ClosurePath) -> None:
+        """It began on another closure's behalf, and what stopped it need not stop this one."""
+        try:
+            await asyncio.shield(fetch.task)
+        except NodeError as problem:
+            if not _concerns_only(fetch.path, path, problem):
+                raise
+            self._wanted.remove(fetch)
+            await self._brought(path)
+
+    def _want(self, fetch: PathFetch) -> None:
+        assert self._meter is not None
+        fetch.tell(self._meter.add)
+        self._wanted.append(fetch)
 
     def _judge(self, fetched: FetchedClosure) -> ClosureRecord:
         """Every path is vouched for by a key that is trusted here, and the lockfile's packages are all there."""
@@ -130,3 +150,8 @@ class ClosureFetch:
     def _missing(self, document: ClosureDocument) -> list[ClosurePath]:
         self._pin.add(path.store_path for path in document.paths)
         return [path for path in document.paths if not self._store.has(path.store_path)]
+
+
+def _concerns_only(theirs: ClosurePath, ours: ClosurePath, problem: NodeError) -> bool:
+    """Whether a fetch of the same path from another repository, as somebody else, can end better than theirs."""
+    return isinstance(problem, RegistryRefused) or (theirs != ours and not isinstance(problem, StoreFailed))

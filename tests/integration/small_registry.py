@@ -184,8 +184,8 @@ def descriptor(media_type: str, data: bytes) -> dict[str, object]:
 class Fault:
     """What is done to an answer, for the next `times` requests of a path; a Fault that does nothing is an answer.
 
-    `hold` is waited for after `cut` bytes, or before any; without it the connection breaks there. With `chunked` the
-    length is not told ahead, and a `cut` is where the chunk ends.
+    `hold` is waited for after `cut` bytes, or before anything is sent; without it the connection breaks there. With
+    `chunked` the length is not told ahead, and a `cut` is where the chunk ends.
     """
 
     times: int = 1_000_000
@@ -285,15 +285,22 @@ class SmallRegistry:
         if fault.hold is None and fault.cut is None:
             writer.write(head_bytes + data)
             return await writer.drain()
-        begun = data[: fault.cut or 0]
+        if fault.cut is None and fault.hold is not None:
+            await self._hold(fault.hold)
+            writer.write(head_bytes + data)
+            return await writer.drain()
+        begun = data[: fault.cut]
         writer.write(head_bytes + (b"%x\r\n%b\r\n" % (len(begun), begun) if fault.chunked else begun))
         await writer.drain()
         if fault.hold is None:
             raise ConnectionAbortedError
-        self.held.set()
-        await fault.hold.wait()
-        writer.write(data[fault.cut or 0 :])
+        await self._hold(fault.hold)
+        writer.write(data[fault.cut :])
         return await writer.drain()
+
+    async def _hold(self, until: asyncio.Event) -> None:
+        self.held.set()
+        await until.wait()
 
     def _may_see(self, path: str, head: bytes) -> bool:
         for environment, token in self.private.items():

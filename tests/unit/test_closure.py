@@ -63,6 +63,10 @@ def test_sizes_and_look_up() -> None:
     assert DOCUMENT.by_store_path()[LIBX] is PATHS[1]
 
 
+def test_what_does_not_compress_grows_a_little() -> None:
+    ClosureDocument(System.X86_64_LINUX, (), (replace(PATHS[0], nar_size=16_000, blob_size=82_536),))
+
+
 def test_an_empty_closure_is_one() -> None:
     empty = ClosureDocument(System.X86_64_LINUX, (), ())
     assert ClosureDocument.parse(empty.to_bytes()) == empty
@@ -87,6 +91,12 @@ def test_an_empty_closure_is_one() -> None:
             [*PATHS[:2], replace(PATHS[2], references=(LIBX, LIBX))],
             f"the references of {WEB} are not sorted, or not each there once",
             id="reference-twice",
+        ),
+        pytest.param(
+            [ROOT],
+            [*PATHS[:2], replace(PATHS[2], nar_size=16_000, blob_size=82_537)],
+            f"the blob of {WEB} has 82537 bytes, for a NAR of 16000",
+            id="blob-larger-than-its-nar",
         ),
     ],
 )

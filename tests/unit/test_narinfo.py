@@ -91,7 +91,7 @@ def test_believes_the_public_caches_signature() -> None:
         pytest.param("System", "System: x86_64-linux", "nar_size", 196040, id="unknown-key"),
         pytest.param("URL", "URL: nar/a.nar?hash=b", "url", "nar/a.nar?hash=b", id="url-with-query"),
         pytest.param("URL", "URL: a..b.nar", "url", "a..b.nar", id="url-with-dots-in-a-name"),
-        pytest.param("NarSize", "NarSize: 112", "nar_size", 112, id="small"),
+        pytest.param("NarSize", "NarSize: 4096", "nar_size", 4096, id="small"),
     ],
 )
 def test_reads_what_caches_vary(key: str, line: str | None, field: str, value: object) -> None:
@@ -110,6 +110,9 @@ def test_reads_what_caches_vary(key: str, line: str | None, field: str, value: o
         pytest.param("NarSize", "NarSize: -1", "want a number of bytes, got '-1'", id="negative-size"),
         pytest.param("NarSize", "NarSize: 1e3", "want a number of bytes", id="float-size"),
         pytest.param("NarSize", "NarSize: " + "9" * 5000, "want a number of bytes", id="huge-size"),
+        pytest.param(
+            "FileSize", "FileSize: 999999", "FileSize is 999999, too much for a NarSize of 196040", id="grown"
+        ),
         pytest.param("NarHash", "NarHash: sha256:0", "NarHash: want a digest", id="bad-hash"),
         pytest.param("NarHash", "NarHash: md5:0", "NarHash: want a hash sha256", id="other-hash"),
         pytest.param(
