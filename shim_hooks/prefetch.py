@@ -1,7 +1,7 @@
 """An environment image that comes to the node has its environment fetched at once, before a container asks for it.
 
 Belongs here: which images are meant, and how many at a time. Does not: how containerd is listened to
-(`containerd/pulled_images.py`).
+(`containerd/pulled_images.py`), and that containers that wait come first (`environment/turns.py`).
 
 The agent has no pod's token here, and asks without one: the registry shows what is public, and what its own token
 opens. What it does not show is left to the containers, whose pods bring theirs.
@@ -24,7 +24,7 @@ from shim_hooks.metrics import OK, Metrics, outcome_of
 from shim_hooks.registry_documents import EnvironmentIndex, RegistryDocumentInvalid
 
 _IMAGE = re.compile(r"(?:[^/@]+/)?flox/empty/[^/:@]+/[^/:@]+[:@][^/@]+")
-_AT_ONCE = 2  # containers that wait come first
+_AT_ONCE = 2
 _MOST_WAITING = 256
 _MOST_TOLD = 1024
 _DEADLINE_S = 600.0
@@ -87,7 +87,7 @@ class Prefetch:
         task.add_done_callback(lambda task: self._ended(pinned, task))
 
     async def _fetch(self, pinned: PinnedGeneration) -> None:
-        wanted = Wanted(pinned.environment, pinned.generation, pinned.lockfile, Mode.RUN)
+        wanted = Wanted(pinned.environment, pinned.generation, pinned.lockfile, Mode.RUN, ahead=True)
         try:
             async with self._slots, self._realiser.holding(wanted, deadline_s=_DEADLINE_S) as realised:
                 self._metrics.prefetched(OK)

@@ -17,6 +17,7 @@ from flox_formats.signature import TrustedKeys
 from flox_formats.system import System
 from shim_hooks.environment.path_fetches import Blobs, PathFetch, PathFetches
 from shim_hooks.environment.progress import Meter, Progress
+from shim_hooks.environment.turns import Line
 from shim_hooks.errors import ContentRejected, NodeError, Refused, RegistryRefused, StoreFailed
 from shim_hooks.registry_client import FetchedClosure
 from shim_hooks.registry_environment import RegistryEnvironment
@@ -31,7 +32,8 @@ class ClosureSource(Blobs, Protocol):
 
 
 class ClosureFetch:
-    """`run` once. `fetched_bytes` and `progress` can be looked at meanwhile and after. `pin` gets all of its paths.
+    """`run` once. `fetched_bytes` and `progress` can be looked at meanwhile and after. `pin` gets all of its paths;
+    they wait for their turn in `line`.
 
     `clock` is for the rate that `progress` tells.
 
@@ -49,9 +51,10 @@ class ClosureFetch:
         store: NodeStore,
         trusted: TrustedKeys,
         pin: Pin,
+        line: Line,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._found, self._system, self._pin, self._clock = found, system, pin, clock
+        self._found, self._system, self._pin, self._line, self._clock = found, system, pin, line, clock
         self._registry, self._paths, self._store, self._trusted = registry, paths, store, trusted
         self._started: list[PathFetch] = []
         self._wanted: list[PathFetch] = []
@@ -89,11 +92,11 @@ class ClosureFetch:
 
     def _brought(self, path: ClosurePath) -> Awaitable[None]:
         """Ends when a path is there. Who waits can go: the fetch goes on."""
-        fetch = self._paths.find(path.store_path)
+        fetch = self._paths.join(path.store_path, self._line)
         if fetch is not None:
             self._want(fetch)
             return self._brought_by_another(fetch, path)
-        fetch = self._paths.start(self._found.repository, path, self._registry)
+        fetch = self._paths.start(self._found.repository, path, self._registry, self._line)
         self._started.append(fetch)
         self._want(fetch)
         return asyncio.shield(fetch.task)

@@ -8,6 +8,7 @@ import asyncio
 from shim_hooks.environment.closure_fetch import ClosureFetch
 from shim_hooks.environment.progress import in_words
 from shim_hooks.environment.realised import Realised
+from shim_hooks.environment.turns import Line
 from shim_hooks.store.pins import Pin
 
 
@@ -15,10 +16,11 @@ class Flight:
     """One environment on its way, for all who wait for it. It belongs to none of them.
 
     `pin` keeps its paths until the last of its `users` has left: the task itself, and all who hold what it brought.
+    What is fetched for it waits in `line`.
     """
 
-    def __init__(self, what: str, pin: Pin) -> None:
-        self.what, self.pin = what, pin
+    def __init__(self, what: str, pin: Pin, line: Line) -> None:
+        self.what, self.pin, self.line = what, pin, line
         self.fetch: ClosureFetch | None = None
         self.task: asyncio.Task[Realised]
         self.users = 1

@@ -1,7 +1,7 @@
 """Store paths on their way from the registry to the node: each once, whoever wants it, and owned by nobody who does.
 
-Belongs here: one task per store path, how many at a time, how many bytes came. Does not: whether what is promised of a
-path may be believed (`closure_fetch.py` has asked before).
+Belongs here: one task per store path, how many bytes came. Does not: whose turn it is (`turns.py`), and whether what is
+promised of a path may be believed (`closure_fetch.py` has asked before).
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import Protocol
 from flox_formats.closure import ClosurePath
 from flox_formats.store_path import StorePath
 from shim_hooks.environment.growing_blob import growing_blob
+from shim_hooks.environment.turns import Line, Ticket, Turns
 from shim_hooks.store.blob_file import BlobFile
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.unpack import unpack
@@ -31,6 +32,7 @@ class PathFetch:
     def __init__(self, path: ClosurePath) -> None:
         self.path = path
         self.received = self.kept = 0
+        self.ticket: Ticket = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None]
         self._told = list[Callable[[int], None]]()
 
@@ -58,20 +60,28 @@ class PathFetches:
 
     def __init__(self, store: NodeStore, *, parallel: int = 8) -> None:
         self._store = store
-        self._slots = asyncio.Semaphore(parallel)
+        self._turns = Turns(parallel)
         self._unpackers = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="unpack")
         self._under_way: dict[StorePath, PathFetch] = {}
 
-    def find(self, path: StorePath) -> PathFetch | None:
-        """One that is under way."""
-        return self._under_way.get(path)
+    def join(self, path: StorePath, line: Line) -> PathFetch | None:
+        """One that is under way. If it still waits for its turn, it waits in `line`, too."""
+        fetch = self._under_way.get(path)
+        if fetch is not None and not fetch.ticket.done():
+            self._turns.queue(fetch.ticket, line)
+        return fetch
 
-    def start(self, repository: str, path: ClosurePath, blobs: Blobs) -> PathFetch:
-        """For a path that is neither there nor under way. `blobs` asks as who wants it first."""
+    def start(self, repository: str, path: ClosurePath, blobs: Blobs, line: Line) -> PathFetch:
+        """For a path that is neither there nor under way, when it is its turn. `blobs` asks as who wants it first."""
         fetch = self._under_way[path.store_path] = PathFetch(path)
         fetch.task = asyncio.create_task(self._bring(repository, fetch, blobs), name=f"fetch {path.store_path}")
         fetch.task.add_done_callback(lambda task: self._landed(path.store_path, task))
+        self._turns.queue(fetch.ticket, line)
         return fetch
+
+    def hurry(self, line: Line) -> None:
+        """A container waits for the paths of `line` now."""
+        self._turns.hurry(line)
 
     async def aclose(self) -> None:
         """Cancels what is under way, and returns when it has ended."""
@@ -83,7 +93,7 @@ class PathFetches:
 
     async def _bring(self, repository: str, fetch: PathFetch, blobs: Blobs) -> None:
         path = fetch.path
-        async with self._slots, entered_in_thread(self._store.staging()) as place:
+        async with self._turns.turn(fetch.ticket), entered_in_thread(self._store.staging()) as place:
             tree = place / path.store_path.base_name
             async with growing_blob(self._store, path, place, executor=self._unpackers) as blob:
                 fetch.kept = blob.kept

@@ -27,6 +27,7 @@ from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.path_fetches import PathFetches
 from shim_hooks.environment.progress import UnderWay
 from shim_hooks.environment.realised import Realised, Wanted
+from shim_hooks.environment.turns import Line
 from shim_hooks.errors import Refused, RegistryUnavailable, StillFetching
 from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.log import Log
@@ -224,12 +225,14 @@ class Realiser:
         key = wanted.environment, lockfile, wanted.mode
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = Flight(f"environment {key[0]}", pin)
+            flight = self._flights[key] = Flight(f"environment {key[0]}", pin, Line(ahead=wanted.ahead))
             work = self._bring(flight, key, record, found, wanted.token)
             flight.task = asyncio.create_task(work, name=f"realise {key[0]} {key[1]}")
             flight.task.add_done_callback(lambda task: self._landed(key, flight, task))
         else:
             pin.release()
+            if not wanted.ahead:
+                self._paths.hurry(flight.line)
         flight.users += 1
         return flight
 
@@ -263,6 +266,7 @@ class Realiser:
                 store=self._store,
                 trusted=self._trusted,
                 pin=flight.pin,
+                line=flight.line,
                 clock=self._clock,
             )
             record = await flight.fetch.run()

@@ -20,7 +20,7 @@ class Wanted:
     """`generation` None is the live one, asked for now. `lockfile` is known when an image named the generation.
 
     `token` is the pod's own, for a private environment. `access_granted` is for who was let in before: a process that
-    joins a container.
+    joins a container. `ahead` is for who fetches it before a container asks: containers that wait come first.
     """
 
     environment: EnvironmentName
@@ -29,6 +29,7 @@ class Wanted:
     mode: Mode
     token: FloxHubToken | None = None
     access_granted: bool = False
+    ahead: bool = False
 
     @property
     def ref(self) -> EnvironmentRef:

@@ -199,7 +199,7 @@ class Fault:
 
 
 class SmallRegistry:
-    """`requests` are the paths asked, `held` is set when an answer waits."""
+    """`requests` are the paths asked, `held` is set when an answer waits, `holds` is how often one did."""
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
@@ -209,6 +209,8 @@ class SmallRegistry:
         self.requests: list[str] = []
         self.heads: list[bytes] = []
         self.held = asyncio.Event()
+        self.holds = 0
+        self._changed = asyncio.Condition()
         self.url = ""
 
     def push(self, environment: str, number: int, *packages: Package, **more: object) -> Generation:
@@ -235,6 +237,10 @@ class SmallRegistry:
         """How often each of these was asked for."""
         blobs = {str(package.path.blob) for package in packages}
         return Counter(path.rpartition("/")[2] for path in self.requests if path.rpartition("/")[2] in blobs)
+
+    async def until_held(self, times: int) -> None:
+        async with asyncio.timeout(60), self._changed:
+            await self._changed.wait_for(lambda: self.holds >= times)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -300,6 +306,9 @@ class SmallRegistry:
 
     async def _hold(self, until: asyncio.Event) -> None:
         self.held.set()
+        self.holds += 1
+        async with self._changed:
+            self._changed.notify_all()
         await until.wait()
 
     def _may_see(self, path: str, head: bytes) -> bool:
