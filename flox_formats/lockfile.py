@@ -4,6 +4,7 @@ Belongs here: the file as a whole, and which systems it serves. Its parts are in
 and `outputs.py`. Source: FH §5. Of a composed environment only the merged manifest counts (FH §5.6).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -19,6 +20,7 @@ __all__ = [
     "MAX_BYTES",
     "ContainerizeConfig",
     "InstallDescriptor",
+    "LockedActivation",
     "LockedPackage",
     "Lockfile",
     "LockfileInvalid",
@@ -31,6 +33,18 @@ __all__ = [
 ]
 
 MAX_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LockedActivation:
+    """What of a lockfile decides about an activation: all that is left to ask of it once its packages are there.
+
+    `digest` is the lockfile's. The text of the hook is in the linked environment.
+    """
+
+    digest: Digest
+    vars: Mapping[str, str] = field(hash=False)
+    has_hook: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,10 @@ class Lockfile:
         fields = Fields(document, where="lockfile", error=LockfileInvalid)
         manifest = Manifest.read(fields.member("manifest"))
         return cls(data, Digest.of(data), manifest, _packages(fields, manifest))
+
+    @property
+    def activation(self) -> LockedActivation:
+        return LockedActivation(self.digest, self.manifest.vars, self.manifest.hook_on_activate is not None)
 
     def linux_systems(self) -> tuple[System, ...]:
         """The systems that a container of it can be, amd64 first. May be empty."""

@@ -67,7 +67,7 @@ class ClosureWalk:
         roots = tuple(ClosureRoot(one.install_id, one.output, one.store_path, one.priority) for one in outputs)
         walk = _Walk(wanted_by={root.store_path: root.install_id for root in reversed(roots)})
         await self._visit(walk, list(walk.wanted_by))
-        if needs_shell(lockfile) is not None and not any(map(is_bash, walk.found)):
+        if needs_shell(lockfile.activation) is not None and not any(map(is_bash, walk.found)):
             await self._add_shell(walk, system)
         paths = tuple(walk.found[path] for path in sorted(walk.found))
         return Closure(ClosureDocument(system, roots, paths), walk.sources)

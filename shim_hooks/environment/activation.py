@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from flox_formats.environment import EnvironmentName
-from flox_formats.lockfile import Lockfile
+from flox_formats.lockfile import LockedActivation
 from flox_formats.scripted_activation import needs_shell
 from flox_formats.store_path import StorePath
 from flox_formats.vars_order import VarsInvalid, ordered_vars
@@ -66,7 +66,7 @@ class ActivationScript:
 
 def activate(
     *,
-    lockfile: Lockfile,
+    lockfile: LockedActivation,
     env_path: StorePath,
     environment: EnvironmentName,
     mode: Mode,
@@ -96,7 +96,7 @@ def activate(
     return Activation(variables, ActivationScript(contents.bash, f"{env_path}/{START}", mode))
 
 
-def _needs_shell(lockfile: Lockfile, mode: Mode, contents: EnvironmentContents) -> str | None:
+def _needs_shell(lockfile: LockedActivation, mode: Mode, contents: EnvironmentContents) -> str | None:
     if mode is Mode.DEV and contents.has_profile_scripts:
         return f"its packages have scripts in {PROFILE_SCRIPTS}, which mode {mode} runs in a shell"
     return needs_shell(lockfile)
@@ -168,9 +168,9 @@ def _flox_env(env: str, environment: EnvironmentName) -> dict[str, str]:
     }
 
 
-def _vars(lockfile: Lockfile, environment: EnvironmentName) -> dict[str, str]:
+def _vars(lockfile: LockedActivation, environment: EnvironmentName) -> dict[str, str]:
     try:
-        ordered = ordered_vars(lockfile.manifest.vars)
+        ordered = ordered_vars(lockfile.vars)
     except VarsInvalid as problem:
         raise Refused(f"environment {environment}: {problem}") from problem
     return {name: value for name, value in ordered if name not in _NOT_RECORDED}

@@ -272,7 +272,7 @@ class Realiser:
             record = await flight.fetch.run()
         complete = record
         realised, is_new = await in_thread(lambda: self._link(environment, complete, mode, flight.pin))
-        self._at_hand.remember(key, realised, complete)
+        self._at_hand.remember(key, realised, complete.key)
         fetched_bytes = 0 if flight.fetch is None else flight.fetch.fetched_bytes
         if is_new or flight.fetch is not None:
             self._log.event(
@@ -304,7 +304,7 @@ class Realiser:
         return Realised(
             environment=environment,
             generation=0,
-            lockfile=record.lockfile,
+            lockfile=record.lockfile.activation,
             env_path=env_path,
             store_dir=self._store.store_dir,
             fetched_bytes=0,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName, EnvironmentRef
-from flox_formats.lockfile import Lockfile
+from flox_formats.lockfile import LockedActivation
 from flox_formats.store_path import StorePath
 from shim_hooks.environment.contents import DevelopmentContents, EnvironmentContents
 from shim_hooks.environment.mode import Mode
@@ -46,7 +46,7 @@ class Realised:
 
     environment: EnvironmentName
     generation: int
-    lockfile: Lockfile
+    lockfile: LockedActivation
     env_path: StorePath
     store_dir: Path
     fetched_bytes: int

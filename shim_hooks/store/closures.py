@@ -5,8 +5,6 @@ Belongs here: keeping lockfile and closure document together. Does not: whether 
 """
 
 import os
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,9 +16,14 @@ from flox_formats.lockfile import Lockfile
 from flox_formats.system import System
 from shim_hooks.registry_environment import RegistryEnvironment, RegistryEnvironmentInvalid
 from shim_hooks.store.disk import disk_errors, write_whole
+from shim_hooks.store.remembered import Remembered
 
 LOCKFILE, DOCUMENT, ORIGIN = ".lock", ".json", ".origin"
-_MAX_PARSED = 32
+_MAX_PARSED_BYTES = 96 * 1024 * 1024
+_LOCKFILE_FACTOR, _DOCUMENT_FACTOR = 16, 5
+"""How many times their bytes they can take in memory, measured of some that were made to take much. Ordinary ones take
+less, so there is room for thirty of them, with 500 paths each.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +62,19 @@ class ClosureRecords:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._parsed: OrderedDict[RecordKey, ClosureRecord] = OrderedDict()
-        self._lock = threading.Lock()
+        self._parsed = Remembered[RecordKey, ClosureRecord](_MAX_PARSED_BYTES)
 
     def find(self, lockfile: Digest, system: System) -> ClosureRecord | None:
         """None where there is none, or where what there is cannot be read: then it is fetched again."""
         key = RecordKey(lockfile, system)
-        with self._lock:
-            record = self._parsed.get(key)
+        record = self._parsed.find(key)
         if record is None:
-            record = self.read(key)
-        if record is not None:
-            self._note(record)
+            read = self._read(key)
+            if read is None:
+                return None
+            record, size = read
+            # Parsing costs more than a container's start has room for.
+            self._parsed.keep(key, record, size)
         return record
 
     def keep(self, record: ClosureRecord, *, origin: RegistryEnvironment | None = None) -> None:
@@ -78,19 +82,28 @@ class ClosureRecords:
         lock, closure = self._files(record.key)
         if origin is not None:
             write_whole(closure.with_suffix(ORIGIN), origin.to_bytes())
+        document = record.document.to_bytes()
         write_whole(lock, record.lockfile.data)
-        write_whole(closure, record.document.to_bytes())
-        self._note(record)
+        write_whole(closure, document)
+        self._parsed.keep(record.key, record, _size(record.lockfile.data, document))
 
     def use(self, record: ClosureRecord) -> None:
-        """Notes that it is used now: of those that nobody uses, the collection takes the one used least recently."""
-        _, closure = self._files(record.key)
+        """As `touch`. One that was taken away from the disk while all of its paths were still there is kept again."""
+        if not self.touch(record.key):
+            self.keep(record)
+
+    def touch(self, key: RecordKey) -> bool:
+        """Notes that it is used now: of those that nobody uses, the collection takes the one used least recently.
+
+        False for one that is not there.
+        """
         try:
-            os.utime(closure)
+            os.utime(self._files(key)[1])
         except FileNotFoundError:
-            self.keep(record)  # it was taken away from the disk while all of its paths were still there
+            return False
         except OSError:
-            return  # a worse choice, later, is no reason to start no container now
+            return True  # a worse choice, later, is no reason to start no container now
+        return True
 
     def recorded(self) -> tuple[RecordKey, ...]:
         with disk_errors("listing the closure records", self._folder):
@@ -108,19 +121,8 @@ class ClosureRecords:
 
     def read(self, key: RecordKey) -> ClosureRecord | None:
         """As `find`, from the disk, and without remembering it."""
-        lock, closure = self._files(key)
-        with disk_errors("reading a closure record", self._folder):
-            try:
-                lock_bytes, closure_bytes = lock.read_bytes(), closure.read_bytes()
-            except FileNotFoundError:
-                return None
-        if Digest.of(lock_bytes) != key.lockfile:
-            return None
-        try:
-            record = ClosureRecord(Lockfile.parse(lock_bytes), ClosureDocument.parse(closure_bytes))
-        except FormatError:
-            return None
-        return record if record.key == key else None
+        read = self._read(key)
+        return None if read is None else read[0]
 
     def origin(self, key: RecordKey) -> RegistryEnvironment | None:
         """Where it came from; None where nobody knows any more."""
@@ -136,8 +138,7 @@ class ClosureRecords:
 
     def drop(self, key: RecordKey) -> None:
         """Before the first of its paths goes: what it names is then no closure any more, only paths."""
-        with self._lock:
-            self._parsed.pop(key, None)
+        self._parsed.drop(key)
         lock, closure = self._files(key)
         with disk_errors("dropping a closure record", self._folder):
             closure.unlink(missing_ok=True)
@@ -145,13 +146,25 @@ class ClosureRecords:
             if not any(other.lockfile == key.lockfile for other in self.recorded()):
                 lock.unlink(missing_ok=True)
 
-    def _note(self, record: ClosureRecord) -> None:
-        """Parsing costs more than a container's start has room for, so the last few are kept."""
-        with self._lock:
-            self._parsed[record.key] = record
-            self._parsed.move_to_end(record.key)
-            if len(self._parsed) > _MAX_PARSED:
-                self._parsed.popitem(last=False)
+    def _read(self, key: RecordKey) -> tuple[ClosureRecord, int] | None:
+        """With about how many bytes of memory it takes."""
+        lock, closure = self._files(key)
+        with disk_errors("reading a closure record", self._folder):
+            try:
+                lock_bytes, closure_bytes = lock.read_bytes(), closure.read_bytes()
+            except FileNotFoundError:
+                return None
+        if Digest.of(lock_bytes) != key.lockfile:
+            return None
+        try:
+            record = ClosureRecord(Lockfile.parse(lock_bytes), ClosureDocument.parse(closure_bytes))
+        except FormatError:
+            return None
+        return (record, _size(lock_bytes, closure_bytes)) if record.key == key else None
 
     def _files(self, key: RecordKey) -> tuple[Path, Path]:
         return self._folder / f"{key.lockfile.hex}{LOCKFILE}", self._folder / f"{key}{DOCUMENT}"
+
+
+def _size(lockfile: bytes, document: bytes) -> int:
+    return len(lockfile) * _LOCKFILE_FACTOR + len(document) * _DOCUMENT_FACTOR

@@ -104,7 +104,7 @@ class Environments:
         return Realised(
             environment=wanted.environment,
             generation=number,
-            lockfile=lock,
+            lockfile=lock.activation,
             env_path=path,
             store_dir=self.store_dir,
             fetched_bytes=0,

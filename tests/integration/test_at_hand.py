@@ -91,6 +91,19 @@ async def test_what_is_gone_is_fetched_again(node: Node, web: Generation) -> Non
     assert node.realiser.is_here(found, Mode.RUN)
 
 
+async def test_an_environment_without_its_record_is_not_at_hand(
+    registry: SmallRegistry, node: Node, web: Generation
+) -> None:
+    """With its record, what says that its paths belong together is gone; the registry says it again."""
+    realised = await node.realise(web)
+    (document,) = (node.store.root / "closures").glob("*.json")
+    document.unlink()
+    assert not node.realiser.is_here(realised, Mode.RUN)
+    assert (await node.realise(web)).fetched_bytes == 0
+    assert document.exists()
+    assert node.realiser.is_here(realised, Mode.RUN)
+
+
 async def test_a_use_is_noted_for_the_collection(node: Node, web: Generation) -> None:
     realised = await node.realise(web)
     (document,) = (node.store.root / "closures").glob("*.json")

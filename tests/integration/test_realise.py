@@ -63,7 +63,7 @@ async def test_the_live_generation_comes_and_is_linked(registry: SmallRegistry, 
     generation = registry.push("Acme/web", 3, HELLO, LIB, roots=[HELLO])
     realised = await node.realise("Acme/web")
     assert (str(realised.environment), realised.generation) == ("Acme/web", 3)
-    assert realised.lockfile.data == generation.lockfile.data
+    assert realised.lockfile == generation.lockfile.activation
     assert realised.fetched_bytes == sizes(HELLO, LIB)
     assert set(realised.paths) == {HELLO.store_path, LIB.store_path, realised.env_path}
     assert node.contents() == {path.base_name for path in realised.paths}

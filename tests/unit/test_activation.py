@@ -35,7 +35,7 @@ def activation(
     development: DevelopmentContents | None = None,
 ) -> Activation:
     return activate(
-        lockfile=lock,
+        lockfile=lock.activation,
         env_path=PATH,
         environment=ENVIRONMENT,
         mode=Mode.RUN if development is None else Mode.DEV,
@@ -141,7 +141,7 @@ def test_refuses_what_no_variable_can_be(name: str, value: str) -> None:
     st.dictionaries(st.text(max_size=8), st.text(max_size=8)), st.dictionaries(st.text(max_size=5), st.text(max_size=5))
 )
 def test_any_vars_are_set_or_refused(inherited: dict[str, str], vars_: dict[str, str]) -> None:
-    if needs_shell(lockfile(vars=vars_)) is not None:
+    if needs_shell(lockfile(vars=vars_).activation) is not None:
         return
     try:
         found = variables(inherited, vars_=vars_)
@@ -155,7 +155,7 @@ def test_real_lockfiles_are_static_or_scripted(path: "object") -> None:
     assert hasattr(path, "read_bytes")
     read = Lockfile.parse(path.read_bytes())
     found = activation(read, contents=EnvironmentContents(bash="/nix/store/x/bin/bash"))
-    assert (found.script is None) == (needs_shell(read) is None)
+    assert (found.script is None) == (needs_shell(read.activation) is None)
 
 
 HOOK = lockfile(hook={"on-activate": "true"}, vars={"A": "1"})

@@ -32,7 +32,7 @@ def lockfile(**manifest: object) -> Lockfile:
     ],
 )
 def test_which_need_a_shell(manifest: dict[str, object], why: str | None) -> None:
-    found = needs_shell(lockfile(**manifest))
+    found = needs_shell(lockfile(**manifest).activation)
     assert (found is None) if why is None else why in (found or "")
 
 
