@@ -20,6 +20,7 @@ from flox_formats.narinfo import MAX_BYTES, NarInfo
 from flox_formats.settings import SettingsInvalid
 from flox_formats.store_path import StorePath
 from registry_proxy.errors import ClosureUnavailable, NixCacheUnavailable
+from registry_proxy.nix.content_encoding import EncodingInvalid, decoded
 
 _PIECE_BYTES = 256 * 1024
 _ATTEMPTS = 3
@@ -43,7 +44,7 @@ class BinaryCache(Protocol):
 
 
 class HttpBinaryCache:
-    """`http` brings the timeouts of single steps."""
+    """`http` brings the timeouts of single steps, and asks for what is not encoded."""
 
     def __init__(self, url: str, http: httpx2.AsyncClient) -> None:
         self.url = url.rstrip("/")
@@ -80,14 +81,16 @@ class HttpBinaryCache:
                     return None
                 if response.status_code != 200:
                     raise NixCacheUnavailable(f"binary cache {url} answered HTTP {response.status_code}")
-                data = b""
-                async for piece in response.aiter_bytes():
-                    data += piece
-                    if len(data) > MAX_BYTES:
-                        raise ClosureUnavailable(f"binary cache {url} sent more than a narinfo can be")
-                return data
+                data, encoding = await _start_of(response), response.headers.get("Content-Encoding", "")
         except httpx2.HTTPError as error:
             raise _unreachable(url, error) from error
+        try:
+            data = decoded(data, encoding, limit=MAX_BYTES)
+        except EncodingInvalid as error:
+            raise ClosureUnavailable(f"what binary cache {url} sent {error}") from error
+        if len(data) > MAX_BYTES:
+            raise ClosureUnavailable(f"binary cache {url} sent more than a narinfo can be")
+        return data
 
 
 class FolderBinaryCache:
@@ -130,6 +133,16 @@ def open_cache(url: str, http: httpx2.AsyncClient) -> BinaryCache:
     if parts.scheme == "file" and parts.path.startswith("/") and parts.hostname in (None, "localhost"):
         return FolderBinaryCache(url)
     raise SettingsInvalid(f"binary cache {_SECRET.sub('//', url)!r}: want http(s)://host/… or file:///folder")
+
+
+async def _start_of(response: httpx2.Response) -> bytes:
+    """As it was sent; all of it, if that is no more than a narinfo may have."""
+    data = b""
+    async for piece in response.aiter_raw():
+        data += piece
+        if len(data) > MAX_BYTES:
+            break
+    return data
 
 
 def _parsed(data: bytes, path: StorePath, cache: str) -> NarInfo:
