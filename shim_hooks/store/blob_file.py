@@ -4,9 +4,11 @@ Belongs here: the file and the digest, and that nobody else writes to it. Asking
 `registry_client.py`'s, which files stay for another try is `partial_blobs.py`'s.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
+import shutil
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -32,7 +34,11 @@ class BlobFile:
         self.position = self.kept = 0
 
     def open(self) -> None:
-        """What is there already is hashed anew: nobody knows what became of it since."""
+        """What is there already is hashed anew: nobody knows what became of it since.
+
+        Raises StoreFailed, too, when the disk has no room for the rest. Other pods need the disk, so it is not filled
+        first, and of a path that is addressed by its content a closure can promise any size.
+        """
         with disk_errors(f"fetching blob {self.digest}", self.path.parent):
             self._file = claim(self.path, create=True)
             if self._file is None:
@@ -44,6 +50,8 @@ class BlobFile:
                 self.kept = self.position
             else:
                 self.restart()
+            if self.size - self.position > shutil.disk_usage(self.path.parent).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def write(self, piece: bytes) -> None:
         """The next bytes. Raises ContentRejected when they are more than there can be."""

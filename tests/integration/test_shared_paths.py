@@ -10,7 +10,7 @@ import pytest
 from flox_formats.digest import Digest
 from flox_formats.narinfo import Compression
 from shim_hooks.environment.realised import Realised
-from shim_hooks.errors import ContentRejected, NodeError, RegistryRefused, RegistryUnavailable
+from shim_hooks.errors import ContentRejected, NodeError, RegistryRefused, RegistryUnavailable, StoreFailed
 from tests.integration.node_rig import Node, running_node
 from tests.integration.small_registry import COMPRESS, Fault, Package, SmallRegistry, program
 from tests.integration.test_realise import Clock
@@ -117,6 +117,17 @@ async def test_a_try_of_ones_own_that_fails_is_the_last_one(registry: SmallRegis
     for task in await both(registry, node, clock, go_on):
         assert isinstance(task.exception(), RegistryRefused)
     assert registry.blob_requests(SHARED) == {str(SHARED.path.blob): 2}
+
+
+async def test_a_blob_that_the_disk_has_no_room_for_is_not_fetched(registry: SmallRegistry, node: Node) -> None:
+    """Of a path that is addressed by its content no signature covers the size."""
+    source = Package.make("source", TREE, key=None, content_addressed=True, compression=Compression.NONE)
+    endless = replace(source, path=replace(source.path, nar_size=2**60, blob_size=2**60))
+    registry.push("acme/web", 1, endless)
+    with pytest.raises(StoreFailed, match=r"is full\. Free space on it"):
+        await node.realise("acme/web")
+    assert not registry.blob_requests(endless)
+    assert node.is_tidy()
 
 
 async def test_a_blob_larger_than_its_nar_can_get_is_not_fetched(registry: SmallRegistry, node: Node) -> None:
