@@ -140,12 +140,11 @@ class Agent:
     async def _sweep(self) -> None:
         try:
             dropped = await in_thread(self._leases.sweep)
+            if dropped:
+                self._log.event("leases_dropped", containers=dropped)
             await in_thread(lambda: self._stores.sweep(self._leases.container_ids))
         except NodeError as problem:
             self._log.event("sweep_failed", message=str(problem))
-            return
-        if dropped:
-            self._log.event("leases_dropped", containers=dropped)
 
     def _begin_create(self, request: CreateRequest) -> Done | Waits:
         began = time.monotonic()

@@ -11,7 +11,7 @@ import platform
 import shutil
 import signal
 import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -21,6 +21,7 @@ from flox_formats.system import System
 from shim_hooks.agent import Agent
 from shim_hooks.agent_listener import AgentListener, listening
 from shim_hooks.agent_socket import AgentServer
+from shim_hooks.background import Work, in_background
 from shim_hooks.environment.realise import Realiser
 from shim_hooks.errors import NotSupported
 from shim_hooks.log import Log
@@ -74,9 +75,9 @@ async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) 
         metrics.watch(
             "disk_free_bytes", "Free on the store's disk.", lambda: shutil.disk_usage(settings.state_dir).free
         )
-        async with _in_background(
-            agent.sweep_leases(after_delete_s=_AFTER_DELETE_S, interval_s=_SWEEP_INTERVAL_S),
-            care.run(interval_s=_COLLECTION_INTERVAL_S),
+        async with in_background(
+            lambda: agent.sweep_leases(after_delete_s=_AFTER_DELETE_S, interval_s=_SWEEP_INTERVAL_S),
+            lambda: care.run(interval_s=_COLLECTION_INTERVAL_S),
             *_prefetch(settings, node.realiser, log, metrics),
         ):
             with listening(settings.socket, take_over=True) if early is None else nullcontext(early) as listener:
@@ -89,9 +90,7 @@ async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) 
         log.event("stopped")
 
 
-def _prefetch(
-    settings: Settings, realiser: Realiser, log: Log, metrics: Metrics
-) -> Iterator[Coroutine[Any, Any, None]]:
+def _prefetch(settings: Settings, realiser: Realiser, log: Log, metrics: Metrics) -> Iterator[Work]:
     """The work of fetching what is pulled, if it is wanted and can be done."""
     socket = settings.containerd_socket
     if socket is None:
@@ -101,21 +100,7 @@ def _prefetch(
         return
     from shim_hooks.containerd.pulled_images import pulled_indexes  # late: it takes 20 MB
 
-    yield Prefetch(lambda: pulled_indexes(socket, is_environment_image), realiser, log, metrics).run()
-
-
-@contextlib.asynccontextmanager
-async def _in_background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """They run until the context ends; their bugs are not missed."""
-    tasks = [asyncio.create_task(work) for work in works]
-    for task in tasks:
-        task.add_done_callback(lambda task: task.cancelled() or task.result())
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+    yield Prefetch(lambda: pulled_indexes(socket, is_environment_image), realiser, log, metrics).run
 
 
 def _log_bug(log: Log, context: Mapping[str, Any]) -> None:

@@ -7,11 +7,15 @@ it. Source: https://docs.kernel.org/filesystems/overlayfs.html
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from shim_hooks.errors import NotSupported
-from shim_hooks.store.disk import disk_errors, remove_tree
+from shim_hooks.errors import NotSupported, StoreFailed
+from shim_hooks.store.disk import TEMPORARY, disk_errors
+from shim_hooks.store.removal import remove_tree
+from shim_hooks.store.store_lock import StoreLock
 
 _SEPARATORS = frozenset(",:\\")  # of a mount's options, and of overlayfs within one of them
 
@@ -33,13 +37,17 @@ class MutableStore:
 
 
 class ContainerStores:
-    """`<container id>/upper`, `/work` and `/hidden` in `folder`, which is made when it is needed. Its methods block.
+    """`<container id>/upper`, `/work` and `/hidden` in `folder` of the state directory, made when it is needed.
 
-    Raises StoreFailed, and NotSupported for a state directory that cannot be named in a mount.
+    What is to go is first moved aside, to a name that no container has: how long its removal takes, containers decide
+    that wrote it. Its methods block. Raises StoreFailed, and NotSupported for a state directory that cannot be named in
+    a mount.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = StoreLock(folder.parent)
+        self._numbers = count(int.from_bytes(os.urandom(6)))
 
     def make_mutable(self, container_id: str, owner: tuple[int, int]) -> MutableStore:
         """An empty one, whatever a create before left; new store paths can be made by uid and gid `owner`."""
@@ -60,25 +68,50 @@ class ContainerStores:
                 os.mknod(hidden / name, stat.S_IFCHR, os.makedev(0, 0))
         return hidden
 
-    def remove(self, container_id: str) -> None:
-        """One that is not there is removed already."""
-        with disk_errors(f"removing the store of container {container_id}", self._folder):
-            remove_tree(self._folder / container_id)
-
     def sweep(self, in_use: Callable[[], Collection[str]]) -> None:
-        """Removes those of containers that are not `in_use`, which is asked last: a lease is older than its store."""
+        """Removes those of containers that are not `in_use`, as a lease tells, which is older than its store.
+
+        With the store's lock, so that a container whose id was used before takes its lease before this, or makes its
+        store after it. One that cannot be removed keeps nobody else's: the error comes when all were tried.
+        """
         with disk_errors("listing the stores of containers", self._folder):
             names = [entry.name for entry in self._folder.iterdir()] if self._folder.is_dir() else []
-        used = in_use() if names else ()
-        for name in names:
-            if name not in used:
-                self.remove(name)
+        if not names:
+            return
+        with self._lock.exclusive():
+            used = in_use()
+            gone = [self._set_aside(name) for name in names if name not in used]
+        failures = [failure for place in gone if (failure := self._remove(place)) is not None]
+        if failures:
+            more = f" {len(failures) - 1} more cannot be removed." if failures[1:] else ""
+            raise StoreFailed(f"{failures[0]}.{more}") from failures[0]
+
+    def _remove(self, place: Path) -> StoreFailed | None:
+        try:
+            with disk_errors(f"removing {place.name}, of a container that is gone", self._folder):
+                remove_tree(place)
+        except StoreFailed as failure:
+            return failure
+        return None
+
+    def _set_aside(self, name: str) -> Path:
+        """Out of the way of a container with this name, in one step. Gives where it is then."""
+        if name.startswith(TEMPORARY):
+            return self._folder / name
+        aside = self._aside(name)
+        with disk_errors(f"moving the store of container {name} aside", self._folder), suppress(FileNotFoundError):
+            (self._folder / name).rename(aside)
+        return aside
+
+    def _aside(self, name: str) -> Path:
+        return self._folder / f"{TEMPORARY}{os.getpid()}-{next(self._numbers)}-{name[:100]}"
 
     def _fresh(self, container_id: str, name: str) -> Path:
         refuse_as_layer(self._folder, "give floxbridge-node another state directory")
         folder = self._folder / container_id / name
         with disk_errors(f"making a store for container {container_id}", self._folder):
-            remove_tree(folder)
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                folder.rename(self._aside(container_id))
             folder.mkdir(parents=True)
         return folder

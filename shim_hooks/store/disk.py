@@ -1,11 +1,10 @@
-"""The node's disk: files that are whole or absent, trees that are removed, and its errors in words.
+"""The node's disk: files that are whole or absent, and its errors in words.
 
 Belongs here: what every folder below the state directory needs. What lies in them is the other modules'.
 """
 
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -102,13 +101,3 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def remove_tree(path: Path) -> None:
-    """Removes a directory with all that is in it, read-only directories too; a missing one is fine."""
-    for directory, _, _ in os.walk(path):
-        Path(directory).chmod(0o700)
-    try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        return

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shim_hooks.store.disk import disk_errors, remove_tree
+from shim_hooks.store.disk import disk_errors
+from shim_hooks.store.removal import remove_tree
 
 
 class Staging:

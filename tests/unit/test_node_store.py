@@ -11,7 +11,7 @@ import pytest
 
 from flox_formats.store_path import StorePath
 from shim_hooks.errors import StoreFailed
-from shim_hooks.store.disk import disk_errors, remove_tree, write_whole
+from shim_hooks.store.disk import disk_errors, write_whole
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.staging import Staging
 from tests.conftest import needs, needs_root
@@ -141,7 +141,3 @@ def test_a_file_is_whole_or_as_before(tmp_path: Path) -> None:
     with pytest.raises(StoreFailed, match="writing directory"):
         write_whole(tmp_path / "directory", b"")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["directory", "x"]
-
-
-def test_removing_what_is_not_there(tmp_path: Path) -> None:
-    remove_tree(tmp_path / "none")
