@@ -133,12 +133,19 @@ class Leases:
 
         Cheap, since it follows every delete: a lease that was read before is not read again.
         """
-        gone = tuple(container_id for container_id in self.container_ids() if self._bundle_is_gone(container_id))
-        for container_id in gone:
-            self.drop(container_id)
+        gone = [container_id for container_id in self.container_ids() if self._bundle_is_gone(container_id)]
+        dropped = tuple(container_id for container_id in gone if self._drop_if_gone(container_id))
         for container_id in self._seen.keys() - set(self.container_ids()):
             self._seen.pop(container_id, None)  # another process has dropped it
-        return gone
+        return dropped
+
+    def _drop_if_gone(self, container_id: str) -> bool:
+        """Looks once more, while nobody can take a lease: a container of the same id may have begun meanwhile."""
+        with self._lock.exclusive():
+            if not self._bundle_is_gone(container_id):
+                return False
+            self.drop(container_id)
+        return True
 
     def _look(self, container_id: str) -> _Seen | None:
         """None for one that was dropped just now. Raises LeaseInvalid."""
@@ -170,7 +177,7 @@ class Leases:
             lease = self._look(container_id)
         except LeaseInvalid:
             return False
-        return lease is not None and (lease.bundle is None or not lease.bundle.exists())
+        return lease is not None and (lease.bundle is None or _is_gone(lease.bundle))
 
     def _file(self, container_id: str) -> Path:
         if _CONTAINER_ID.fullmatch(container_id) is None:
@@ -178,6 +185,17 @@ class Leases:
                 f"container id {container_id[:100]!r}: want letters, digits, '_', '+', '-' and '.', at most 200 of them"
             )
         return self._folder / f"{container_id}{_SUFFIX}"
+
+
+def _is_gone(bundle: Path) -> bool:
+    """False also where nobody can say, as on a disk that fails: its container may run."""
+    try:
+        bundle.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _document(bundle: Path, names: str) -> bytes:

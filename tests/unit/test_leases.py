@@ -145,3 +145,28 @@ def test_who_takes_a_lease_waits_for_a_collection(leases: Leases, bundle: Path, 
         assert leases.container_ids() == ()
     taker.join(10)
     assert leases.container_ids() == ("c1",)
+
+
+def test_a_container_of_the_same_id_that_starts_during_a_sweep_keeps_its_lease(
+    leases: Leases, bundle: Path, tmp_path: Path
+) -> None:
+    """As when docker starts one again: what the sweep has judged may be replaced before it is dropped."""
+    again = tmp_path / "again"
+    leases.take("c1", again, [A])
+    swept = list[tuple[str, ...]]()
+    sweeping = threading.Thread(target=lambda: swept.append(leases.sweep()))
+    with StoreLock(tmp_path / "state").shared():
+        sweeping.start()
+        sweeping.join(0.1)
+        assert sweeping.is_alive()
+        again.mkdir()
+        Leases(tmp_path / "state" / "leases").take("c1", again, [B])
+    sweeping.join(20)
+    assert swept == [()]
+    assert leases.find("c1") == Lease(again, frozenset({B}))
+
+
+def test_a_bundle_of_which_nobody_can_say_whether_it_is_there_is_there(leases: Leases, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    leases.take("c1", tmp_path / "loop" / "bundle", [A])
+    assert leases.sweep() == ()
