@@ -8,7 +8,6 @@ import contextlib
 import gc
 import importlib.util
 import platform
-import shutil
 import signal
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -36,6 +35,7 @@ from shim_hooks.store.collector import Collector
 from shim_hooks.store.container_stores import ContainerStores
 from shim_hooks.store.leases import Leases
 from shim_hooks.store.node_store import NodeStore
+from shim_hooks.store.room import Room
 from shim_hooks.store_care import StoreCare
 from shim_hooks.store_commands import store_bound
 
@@ -72,8 +72,9 @@ async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) 
         mutable = ContainerStores(settings.state_dir / "mutable")
         agent = Agent(MeasuredRealiser(node.realiser, metrics), leases, mutable, log)
         metrics.watch("leases", "Containers that use the store.", lambda: len(leases.container_ids()))
+        metrics.watch("disk_free_bytes", "Free on the store's disk.", lambda: Room.look(settings.state_dir).free_bytes)
         metrics.watch(
-            "disk_free_bytes", "Free on the store's disk.", lambda: shutil.disk_usage(settings.state_dir).free
+            "disk_free_inodes", "Free on the store's disk.", lambda: Room.look(settings.state_dir).free_inodes
         )
         async with in_background(
             lambda: agent.sweep_leases(after_delete_s=_AFTER_DELETE_S, interval_s=_SWEEP_INTERVAL_S),

@@ -63,7 +63,7 @@ class Settings:
         None, count, "largest size of the store; beyond it goes what was used least recently and is not in use"
     )
     store_min_free_percent: int = setting(
-        10, _percent, "how much of the disk shall stay free, at the cost of what is not in use"
+        10, _percent, "how much of the disk, bytes and inodes, shall stay free, at the cost of what is not in use"
     )
     metrics_listen: tuple[str, int] | None = setting(
         None, _address, "HOST:PORT for /metrics and /healthz of the agent; port 0 takes a free one"

@@ -58,7 +58,11 @@ class StoreCare:
                 environments=done.closures,
                 store_bytes=done.size,
             )
-        if done.excess:
+        if done.excess or done.excess_inodes:
             self._log.event(
-                "store_over_bound", over_bytes=done.excess, in_use_bytes=done.kept, message="all that is left is in use"
+                "store_over_bound",
+                over_bytes=done.excess,
+                over_inodes=done.excess_inodes,
+                in_use_bytes=done.kept,
+                message="all that is left is in use",
             )

@@ -44,6 +44,8 @@ def collect(settings: Settings, *, max_bytes: int | None, dry_run: bool, as_json
     print(f"then the store has {shown_bytes(done.size)}, of which {shown_bytes(done.kept)} are in use")
     if done.excess:
         print(f"that is {shown_bytes(done.excess)} more than the bound; all that is left is in use")
+    if done.excess_inodes:
+        print(f"{done.excess_inodes} more inodes shall be free on its disk; all that is left is in use")
     return 0
 
 

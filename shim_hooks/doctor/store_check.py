@@ -7,10 +7,10 @@ import fcntl
 import os
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from shim_hooks.doctor.finding import Finding
+from shim_hooks.store.room import Room
 
 STORE, DISK = "store", "disk"
 _GIB = 1024**3
@@ -20,31 +20,15 @@ _EVICTED_BELOW = 0.1
 _GROWING_S = 60.0  # a folder in staging is made first and locked a moment later
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """Of a file system. `inodes` is 0 for one that does not count them."""
-
-    total_bytes: int
-    free_bytes: int
-    inodes: int
-    free_inodes: int
-
-
 def check_store(state_dir: Path) -> list[Finding]:
     try:
         folder = _nearest(state_dir)
         status = folder.stat()
-        file_system = os.statvfs(folder)
+        room, flags = Room.look(folder), os.statvfs(folder).f_flag
     except OSError as problem:
         said = f"{state_dir} could not be looked at: {problem.strerror}"
         return [Finding.doubtful(STORE, said, "run this as root")]
-    room = Room(
-        file_system.f_blocks * file_system.f_frsize,
-        file_system.f_bavail * file_system.f_frsize,
-        file_system.f_files,
-        file_system.f_favail,
-    )
-    return [*_folder(state_dir, folder, status, file_system.f_flag), judge_room(room, state_dir)]
+    return [*_folder(state_dir, folder, status, flags), judge_room(room, state_dir)]
 
 
 def _nearest(path: Path) -> Path:

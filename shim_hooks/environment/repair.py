@@ -102,7 +102,7 @@ class Repair:
     def _remove(self, broken: Broken) -> Mended:
         """With the environments that link to it: complete again, they would be taken for whole ones."""
         name, linked = broken.path.store_path.base_name, self.store.linked.read()
-        with self.store.staging() as place, self.store.lock.exclusive():
+        with self.store.taking_away() as taken, self.store.lock.exclusive():
             # In this order: who lets go of a pin has a lease by then.
             pinned = self.store.pinned()
             kept = pinned | self.leases.leased()
@@ -113,5 +113,5 @@ class Repair:
             environments = (path.base_name for path, its in linked.items() if its.closure in broken.closures)
             for each in (name, *environments):
                 if each not in kept:
-                    self.store.take_away(each, place)
+                    taken.add(each)
         return Mended.REMOVED

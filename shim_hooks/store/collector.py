@@ -4,19 +4,20 @@ Belongs here: how it is done, so that it may be killed at any moment. Does not: 
 is done (`store_care.py`).
 
 A closure's record goes before its paths, and a path goes by one rename into the staging area: whatever is in the store
-is whole. What is deleted there is swept by the next process if this one is killed.
+is whole. What is deleted there is swept by the next process if this one is killed. Nothing is made before something was
+deleted, since the disk may be full.
 """
 
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from shim_hooks.store.disk import disk_errors
 from shim_hooks.store.garbage import Inventory, Victim, victims
-from shim_hooks.store.inventory import InventoryReader
+from shim_hooks.store.inventory import InventoryReader, tree_inodes
 from shim_hooks.store.leases import Leases
 from shim_hooks.store.node_store import NodeStore
+from shim_hooks.store.room import Room
 
 _BATCH = 64
 """Entries that are moved while the lock is held: a container being created waits for no more than that."""
@@ -30,26 +31,43 @@ _UNDER_WAY_S = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """`max_bytes` None is no bound. Of the disk `min_free_percent` shall be free, whoever fills it."""
+    """`max_bytes` None is no bound. Of the disk, of its bytes and its inodes, `min_free_percent` shall be free, whoever
+    fills it."""
 
     max_bytes: int | None
     min_free_percent: float
 
-    def excess(self, size: int, *, disk_bytes: int, free_bytes: int) -> int:
-        """How many bytes must go; zero or less if none."""
+    def excess(self, size: int, room: Room) -> "Excess":
+        """What must go."""
         over = 0 if self.max_bytes is None else size - self.max_bytes
-        return max(over, int(disk_bytes * self.min_free_percent / 100) - free_bytes)
+        few = int(room.total_bytes * self.min_free_percent / 100) - room.free_bytes
+        return Excess(max(0, over, few), max(0, int(room.inodes * self.min_free_percent / 100) - room.free_inodes))
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """Bytes and inodes that are too many; zero where none is."""
+
+    bytes: int
+    inodes: int
+
+    def after(self, freed_bytes: int, freed_inodes: int) -> "Excess":
+        return Excess(max(0, self.bytes - freed_bytes), max(0, self.inodes - freed_inodes))
+
+    def __bool__(self) -> bool:
+        return bool(self.bytes or self.inodes)
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """`size` is the store's afterwards. `excess` is what could not be freed: everything else is in use."""
+    """`size` is the store's afterwards. `excess` bytes and `excess_inodes` could not be freed: the rest is in use."""
 
     freed: int
     entries: int
     closures: int
     size: int
     excess: int
+    excess_inodes: int
     kept: int
     """Bytes that containers use, or are about to use."""
 
@@ -66,41 +84,46 @@ class Collector:
         self._leases.sweep()
         self._store.sweep(temporary_before=self._clock() - _TEMPORARY_S)
         inventory = self._reader.read()
-        excess = self._excess(bound, inventory)
+        left = self._excess(bound, inventory)
         gone: list[Victim] = []
-        while (left := excess - sum(victim.size for victim in gone)) > 0:
-            batch = self._take(left)
+        while left:
+            batch, inodes = self._take(left)
             if not batch:
                 break
             gone += batch
-        return self._collected(gone, excess)
+            left = left.after(_size(batch), inodes)
+        return self._collected(gone, left)
 
     def plan(self, bound: Bound) -> Collected:
         """What `collect` would do now."""
         with self._store.lock.exclusive():
             inventory, kept = self._reader.read(), self._kept()
-        excess = self._excess(bound, inventory)
-        gone, freed = [], 0
+        left = self._excess(bound, inventory)
+        gone: list[Victim] = []
         for victim in victims(inventory, kept):
-            if freed >= excess:
+            if not left:
                 break
             gone.append(victim)
-            freed += victim.size
-        return _collected(gone, inventory, kept, excess, size=inventory.size - freed)
+            inodes = sum(tree_inodes(self._store.store_dir / name) for name in victim.entries) if left.inodes else 0
+            left = left.after(victim.size, inodes)
+        return _collected(gone, inventory, kept, left, size=inventory.size - _size(gone))
 
-    def _take(self, excess: int) -> list[Victim]:
-        """Some victims, gone. What must stay is looked at with the lock held, so nobody begins to need it meanwhile."""
+    def _take(self, excess: Excess) -> tuple[list[Victim], int]:
+        """Some victims, gone, and how many inodes they were: one victim after the other where these are too many.
+
+        What must stay is looked at with the lock held, so nobody begins to need it meanwhile.
+        """
         gone: list[Victim] = []
-        with self._store.staging() as place, self._store.lock.exclusive():
+        with self._store.taking_away() as taken, self._store.lock.exclusive():
             for victim in victims(self._reader.read(), self._kept()):
                 if victim.closure is not None:
                     self._store.closures.drop(victim.closure)
                 for name in victim.entries:
-                    self._store.take_away(name, place)
+                    taken.add(name)
                 gone.append(victim)
-                if sum(each.size for each in gone) >= excess or sum(len(each.entries) for each in gone) >= _BATCH:
+                if _size(gone) >= excess.bytes or sum(len(each.entries) for each in gone) >= _BATCH:
                     break
-        return gone  # and deleted by now: leaving the place of staging does that, after the lock was let go
+        return gone, taken.inodes  # they were removed after the lock was let go
 
     def _kept(self) -> frozenset[str]:
         # In this order: who lets go of a pin has a lease by then.
@@ -114,25 +137,28 @@ class Collector:
         self._store.known_generations.forget(all_but=recorded, before=before)
         self._store.linked.forget(all_but=inventory.entries.keys(), before=before)
 
-    def _excess(self, bound: Bound, inventory: Inventory) -> int:
+    def _excess(self, bound: Bound, inventory: Inventory) -> Excess:
         with disk_errors("looking at the disk", self._store.root):
-            disk = shutil.disk_usage(self._store.store_dir)
-        return bound.excess(inventory.size, disk_bytes=disk.total, free_bytes=disk.free)
+            return bound.excess(inventory.size, Room.look(self._store.store_dir))
 
-    def _collected(self, gone: list[Victim], excess: int) -> Collected:
+    def _collected(self, gone: list[Victim], left: Excess) -> Collected:
         with self._store.lock.exclusive():
             inventory, kept = self._reader.read(), self._kept()
         self._forget(inventory)
-        return _collected(gone, inventory, kept, excess, size=inventory.size)
+        return _collected(gone, inventory, kept, left, size=inventory.size)
 
 
-def _collected(gone: list[Victim], inventory: Inventory, kept: frozenset[str], excess: int, *, size: int) -> Collected:
-    freed = sum(victim.size for victim in gone)
+def _size(gone: Iterable[Victim]) -> int:
+    return sum(victim.size for victim in gone)
+
+
+def _collected(gone: list[Victim], inventory: Inventory, kept: frozenset[str], left: Excess, *, size: int) -> Collected:
     return Collected(
-        freed=freed,
+        freed=_size(gone),
         entries=sum(len(victim.entries) for victim in gone),
         closures=sum(victim.closure is not None for victim in gone),
         size=size,
-        excess=max(0, excess - freed),
+        excess=left.bytes,
+        excess_inodes=left.inodes,
         kept=sum(inventory.entries[name].size for name in kept & inventory.entries.keys()),
     )

@@ -18,7 +18,7 @@ TEMPORARY = "~"
 _numbers = count(int.from_bytes(os.urandom(6)))
 """From anywhere: a process of the same number may have been killed before it renamed its own."""
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @contextmanager
@@ -31,9 +31,10 @@ def disk_errors(doing: str, where: Path) -> Iterator[None]:
 
 
 def _sentence(problem: OSError, where: Path) -> str:
-    if problem.errno in _FULL:
+    if problem.errno in FULL:
         return (
-            f"the disk that holds {where} is full. Free space on it, or give floxbridge-node a larger state directory"
+            f"the disk that holds {where} is full. Free space on it (df) or inodes (df -i), or give floxbridge-node a "
+            "larger state directory"
         )
     if problem.errno == errno.EROFS:
         return f"the disk that holds {where} is read-only. Mount it writable, or give another state directory"

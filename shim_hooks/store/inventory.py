@@ -99,6 +99,13 @@ def tree_size(path: Path) -> int:
     )
 
 
+def tree_inodes(path: Path) -> int:
+    """How many files and directories there are at `path` and below it."""
+    if path.is_symlink() or not path.is_dir():
+        return 1
+    return 1 + sum(len(folders) + len(names) for _, folders, names in os.walk(path))
+
+
 def _lockfile_digest(directory: Path) -> Digest | None:
     try:
         descriptor = os.open(directory / "manifest.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

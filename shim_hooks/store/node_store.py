@@ -6,8 +6,9 @@ may be trusted (`unpack.py`, `environment/`), nor who uses it (`leases.py`).
 
 import errno
 import os
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from pathlib import Path
 
 from flox_formats.store_path import StorePath
@@ -18,6 +19,7 @@ from shim_hooks.store.known_generations import KnownGenerations
 from shim_hooks.store.linked_environments import LinkedEnvironments
 from shim_hooks.store.partial_blobs import PartialBlobs
 from shim_hooks.store.pins import Pin, pinned
+from shim_hooks.store.removal import remove_tree
 from shim_hooks.store.staging import Staging
 from shim_hooks.store.store_lock import StoreLock
 from shim_hooks.store.store_tree import StoreTree
@@ -81,27 +83,25 @@ class NodeStore:
         self._sync()
         self._publish(staged, path)
 
+    @contextmanager
+    def taking_away(self) -> Iterator["TakenAway"]:
+        """Takes entries out of the store, one by one; they are removed when the context ends.
+
+        Within it hold `lock` alone. Nothing has to be made for it: it works on a disk that is full.
+        """
+        taken = TakenAway(self, self._staging.own)
+        try:
+            yield taken
+        finally:
+            with disk_errors("removing what was taken out of the node store", self.root):
+                taken.remove()
+
     def replace(self, staged: Path, path: StorePath) -> None:
         """Puts the complete tree `staged` in the place of a broken one, or of none. What was there goes."""
-        with self.staging() as place:
-            self._sync()
-            with self.lock.exclusive():
-                self.take_away(path.base_name, place)
-                self._publish(staged, path)
-
-    def take_away(self, name: str, place: Path) -> None:
-        """Moves an entry, by base name, into a place of `staging`, in one step. For who holds `lock` alone."""
-        entry = self.store_dir / name
-        with disk_errors(f"taking {name} out of the node store", self.root):
-            try:
-                entry.rename(place / name)
-            except FileNotFoundError:
-                return
-            except PermissionError:
-                if entry.is_symlink() or not entry.is_dir():
-                    raise
-                entry.chmod(0o755)  # as in `publish`
-                entry.rename(place / name)
+        self._sync()
+        with self.taking_away() as taken, self.lock.exclusive():
+            taken.add(path.base_name)
+            self._publish(staged, path)
 
     def sweep(self, *, temporary_before: float) -> None:
         """Removes what the dead left in staging, temporary files older than `temporary_before`, and what is left of
@@ -142,3 +142,34 @@ class NodeStore:
         except OSError as problem:
             if problem.errno not in _THERE_ALREADY:
                 raise
+
+
+class TakenAway:
+    """Entries of a store, moved to where the next process removes them if this one is killed. See `taking_away`."""
+
+    _numbers = count()
+
+    def __init__(self, store: NodeStore, place: Path) -> None:
+        self._store, self._place = store, place
+        self._moved = list[Path]()
+        self.inodes = 0
+        """How many files and directories they were, once they are removed."""
+
+    def add(self, name: str) -> None:
+        """Moves an entry, by base name, in one step; one that is not there is fine."""
+        entry, aside = self._store.store_dir / name, self._place / f"gone-{next(self._numbers)}"
+        with disk_errors(f"taking {name} out of the node store", self._store.root):
+            try:
+                entry.rename(aside)
+            except FileNotFoundError:
+                return
+            except PermissionError:
+                if entry.is_symlink() or not entry.is_dir():
+                    raise
+                entry.chmod(0o755)  # as in `publish`
+                entry.rename(aside)
+        self._moved.append(aside)
+
+    def remove(self) -> None:
+        self.inodes += sum(remove_tree(path) for path in self._moved)
+        self._moved.clear()

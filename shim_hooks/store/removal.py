@@ -17,22 +17,24 @@ _BATCH = 256
 """Names of directories that are kept of one directory: it is looked through again for the next ones."""
 
 
-def remove_tree(path: Path) -> None:
-    """Removes a directory with all that is in it, read-only directories too; a missing one is fine. Raises OSError."""
+def remove_tree(path: Path) -> int:
+    """Removes what is at `path`, a directory with all that is in it, read-only directories too; links are not followed.
+
+    Gives how many files and directories these were; 0 for what is not there. Raises OSError.
+    """
     try:
-        empty(path)
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            path.unlink()
+            return 1
+        walk = _Walk(path)
+        try:
+            walk.run()
+        finally:
+            walk.close()
         path.rmdir()
     except FileNotFoundError:
-        return
-
-
-def empty(path: Path) -> None:
-    """Removes all that is in a directory, but not itself. Raises OSError, for one that is missing, too."""
-    walk = _Walk(path)
-    try:
-        walk.run()
-    finally:
-        walk.close()
+        return 0
+    return walk.removed + 1
 
 
 @dataclass(slots=True)
@@ -44,9 +46,10 @@ class _Place:
 
 
 class _Walk:
-    """Stands in one directory, at first in the one that shall be empty."""
+    """Stands in one directory, at first in the one that shall be empty. `removed` is how much was in it."""
 
     def __init__(self, root: Path) -> None:
+        self.removed = 0
         self._directory = os.open(root, _DIRECTORY)
         self._above: list[_Place] = []
         self._here = _Place(_writable(self._directory), [])
@@ -72,6 +75,7 @@ class _Walk:
             for entry in entries:
                 if not entry.is_dir(follow_symlinks=False):
                     os.unlink(entry.name, dir_fd=self._directory)
+                    self.removed += 1
                 elif len(directories) < _BATCH:
                     directories.append(entry.name)
         return directories
@@ -87,6 +91,7 @@ class _Walk:
         if _identity(os.fstat(self._directory)) != self._here.identity:
             raise OSError(errno.ESTALE, "a directory was moved while it was being removed")
         os.rmdir(self._here.waiting.pop(), dir_fd=self._directory)
+        self.removed += 1
 
     def _move_to(self, name: str) -> None:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shim_hooks.store.disk import disk_errors
+from shim_hooks.store.disk import FULL, disk_errors
 from shim_hooks.store.removal import remove_tree
 
 
@@ -20,10 +20,12 @@ class Staging:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._spare = folder.with_name(folder.name + "-spare")
         with disk_errors("preparing the staging area", folder):
             folder.mkdir(parents=True, exist_ok=True)
             self.sweep()
             self.own, self._lock = self._new_place()
+            self._make_spare()
 
     @contextmanager
     def place(self) -> Iterator[Path]:
@@ -61,7 +63,7 @@ class Staging:
     def _new_place(self) -> tuple[Path, int]:
         """A new directory and the lock on it. One that another process swept before it was locked is made anew."""
         while True:
-            place = Path(tempfile.mkdtemp(dir=self._folder))
+            place = self._new_directory()
             try:
                 lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
             except FileNotFoundError:
@@ -70,3 +72,26 @@ class Staging:
             if place.exists():
                 return place, lock
             os.close(lock)
+
+    def _new_directory(self) -> Path:
+        """On a disk where not even a directory can be made any more, the spare one: who frees it needs a place, too."""
+        try:
+            return Path(tempfile.mkdtemp(dir=self._folder))
+        except OSError as problem:
+            if problem.errno not in FULL:
+                raise
+            place = self._folder / f"spare{os.urandom(8).hex()}"
+            try:
+                self._spare.rename(place)
+            except FileNotFoundError:
+                raise problem from None
+            return place
+
+    def _make_spare(self) -> None:
+        try:
+            self._spare.mkdir(mode=0o700)
+        except FileExistsError:
+            return
+        except OSError as problem:
+            if problem.errno not in FULL:
+                raise

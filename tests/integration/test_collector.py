@@ -10,6 +10,7 @@ import pytest
 from shim_hooks.errors import RegistryUnavailable, StoreFailed
 from shim_hooks.store.collector import Bound, Collected, Collector
 from shim_hooks.store.leases import Leases
+from shim_hooks.store.room import Room
 from tests.integration.node_rig import Node
 from tests.integration.small_registry import Fault, Generation, Package, SmallRegistry, program
 
@@ -247,14 +248,17 @@ async def test_while_its_closure_is_here_the_live_generation_stays_known(
 
 
 @pytest.mark.parametrize(
-    ("bound", "excess"),
+    ("bound", "room", "excess"),
     [
-        pytest.param(Bound(None, 0), 0, id="none"),
-        pytest.param(Bound(1000, 0), 0, id="kept"),
-        pytest.param(Bound(999, 0), 1, id="by-size"),
-        pytest.param(Bound(None, 10), 5, id="by-disk"),
-        pytest.param(Bound(990, 10), 10, id="the-larger-of-both"),
+        pytest.param(Bound(None, 0), Room(10_000, 995, 0, 0), (0, 0), id="none"),
+        pytest.param(Bound(1000, 0), Room(10_000, 995, 0, 0), (0, 0), id="kept"),
+        pytest.param(Bound(999, 0), Room(10_000, 995, 0, 0), (1, 0), id="by-size"),
+        pytest.param(Bound(None, 10), Room(10_000, 995, 0, 0), (5, 0), id="by-disk"),
+        pytest.param(Bound(990, 10), Room(10_000, 995, 0, 0), (10, 0), id="the-larger-of-both"),
+        pytest.param(Bound(None, 10), Room(10_000, 9950, 500, 45), (0, 5), id="by-inodes"),
+        pytest.param(Bound(0, 0), Room(10_000, 9950, 500, 0), (1000, 0), id="inodes-without-a-bound"),
     ],
 )
-def test_bounds(bound: Bound, excess: int) -> None:
-    assert max(0, bound.excess(1000, disk_bytes=10_000, free_bytes=995)) == excess
+def test_bounds(bound: Bound, room: Room, excess: tuple[int, int]) -> None:
+    found = bound.excess(1000, room)
+    assert (found.bytes, found.inodes, bool(found)) == (*excess, excess != (0, 0))

@@ -79,6 +79,7 @@ async def test_a_running_agent(registry: SmallRegistry, tmp_path: Path) -> None:
     assert found["floxbridge_node_registry_last_answer_timestamp_seconds{}"] > 1e9
     assert found["floxbridge_node_leases{}"] == 1
     assert found["floxbridge_node_disk_free_bytes{}"] > 0
+    assert "floxbridge_node_disk_free_inodes{}" in found
 
 
 def test_a_port_that_is_taken_stops_nothing(tmp_path: Path) -> None:
@@ -135,6 +136,7 @@ def test_the_manual_has_every_metric() -> None:
     metrics = Metrics()
     metrics.watch("leases", "", lambda: 0)
     metrics.watch("disk_free_bytes", "", lambda: 0)
+    metrics.watch("disk_free_inodes", "", lambda: 0)
     text = metrics.exposition("")[0].decode()
     names = set(re.findall(r"^# TYPE (floxbridge_\w+)", text, re.MULTILINE))
     names = {name for name in names if not name.endswith("_created")}

@@ -261,7 +261,13 @@ async def test_nars_that_are_not_what_was_promised(
     assert str(raised.value).startswith(str(package.store_path))
     assert not node.contents()
     assert node.is_tidy()
-    assert sorted(entry.name for entry in node.store.root.iterdir()) == ["closures", "partial", "staging", "store"]
+    assert sorted(entry.name for entry in node.store.root.iterdir()) == [
+        "closures",
+        "partial",
+        "staging",
+        "staging-spare",
+        "store",
+    ]
 
 
 @pytest.mark.parametrize("compression", [each for each in Compression if each is not Compression.NONE])

@@ -16,7 +16,8 @@ from shim_hooks.doctor.hosts import DOCKER_HUB, Hosts, HostsInvalid
 from shim_hooks.doctor.launcher_check import is_dynamic
 from shim_hooks.doctor.launcher_settings import LauncherSettings
 from shim_hooks.doctor.registry_check import judge_clock
-from shim_hooks.doctor.store_check import Room, judge_room
+from shim_hooks.doctor.store_check import judge_room
+from shim_hooks.store.room import Room
 
 LAUNCHER = Path("/opt/floxbridge-runc")
 HERE = Path("/p")
