@@ -96,6 +96,7 @@ class Collector:
 
     def plan(self, bound: Bound) -> Collected:
         """What `collect` would do now."""
+        self._reader.read()  # for the first time, which takes long: with the lock held no container can be created
         with self._store.lock.exclusive():
             inventory, kept = self._reader.read(), self._kept()
         left = self._excess(bound, inventory)

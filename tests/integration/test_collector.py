@@ -180,6 +180,24 @@ async def test_a_lease_that_cannot_be_read_stops_it(
     assert node.has(ONE)
 
 
+@pytest.mark.parametrize("how", ["plan", "collect"])
+async def test_a_store_that_is_read_for_long_keeps_no_container_waiting(
+    registry: SmallRegistry, node: Node, leases: Leases, tmp_path: Path, how: str
+) -> None:
+    """A record that somebody still writes, as it were, stands for a disk that takes its time."""
+    generation = registry.push("acme/one", 1, ONE, LIB)
+    await node.realise(generation)
+    record = node.store.root / "closures" / f"{generation.lockfile.digest.hex}-{generation.document.system}.json"
+    record.unlink()
+    os.mkfifo(record)
+    collector = Collector(node.store, leases)
+    collecting = asyncio.create_task(asyncio.to_thread(collector.plan if how == "plan" else collector.collect, NOTHING))
+    with await asyncio.to_thread(record.open, "wb"):  # opens when somebody reads it
+        async with asyncio.timeout(20):
+            await asyncio.to_thread(leases.take, "c1", tmp_path, [LIB.store_path])
+    await collecting
+
+
 async def test_a_damaged_record_is_none(registry: SmallRegistry, node: Node, leases: Leases) -> None:
     generation = registry.push("acme/one", 1, ONE, LIB)
     await node.realise(generation)
