@@ -14,6 +14,7 @@ from pathlib import Path
 from flox_formats.store_path import StorePath
 from shim_hooks.store.closures import ClosureRecords
 from shim_hooks.store.disk import disk_errors, sweep_temporary
+from shim_hooks.store.exchange import exchange
 from shim_hooks.store.group_sync import GroupSync, sync_file_system
 from shim_hooks.store.known_generations import KnownGenerations
 from shim_hooks.store.linked_environments import LinkedEnvironments
@@ -97,9 +98,14 @@ class NodeStore:
                 taken.remove()
 
     def replace(self, staged: Path, path: StorePath) -> None:
-        """Puts the complete tree `staged` in the place of a broken one, or of none. What was there goes."""
+        """Puts the complete tree `staged` in the place of a broken one, or of none.
+
+        In one step, since a container may use it: what was there lies at `staged` then, and goes with its place.
+        """
         self._sync()
         with self.taking_away() as taken, self.lock.exclusive():
+            if self._exchange(staged, path):
+                return
             taken.add(path.base_name)
             self._publish(staged, path)
 
@@ -129,12 +135,24 @@ class NodeStore:
             try:
                 self._move(staged, path)
             except PermissionError:
-                if staged.is_symlink() or not staged.is_dir():
-                    raise
-                # Who is not root must be able to write in a directory to move it to another parent.
-                staged.chmod(0o755)
+                _make_movable(staged)
                 self._move(staged, path)
-                self.path_of(path).chmod(0o555)
+                _seal(self.path_of(path))
+
+    def _exchange(self, staged: Path, path: StorePath) -> bool:
+        """False for a path that is not there, and for a file system that does not do it."""
+        there = self.path_of(path)
+        with disk_errors(f"putting {path} into the node store", self.root):
+            try:
+                return exchange(staged, there)
+            except FileNotFoundError:
+                return False
+            except PermissionError:
+                _make_movable(staged)
+                _make_movable(there)
+                done = exchange(staged, there)
+                _seal(there)
+                return done
 
     def _move(self, staged: Path, path: StorePath) -> None:
         try:
@@ -164,12 +182,21 @@ class TakenAway:
             except FileNotFoundError:
                 return
             except PermissionError:
-                if entry.is_symlink() or not entry.is_dir():
-                    raise
-                entry.chmod(0o755)  # as in `publish`
+                _make_movable(entry)
                 entry.rename(aside)
         self._moved.append(aside)
 
     def remove(self) -> None:
         self.inodes += sum(remove_tree(path) for path in self._moved)
         self._moved.clear()
+
+
+def _make_movable(path: Path) -> None:
+    """Who is not root must be able to write in a directory to move it to another parent."""
+    if path.is_dir() and not path.is_symlink():
+        path.chmod(0o755)
+
+
+def _seal(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        path.chmod(0o555)

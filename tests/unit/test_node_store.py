@@ -86,7 +86,53 @@ def test_closing_twice_is_fine(tmp_path: Path) -> None:
     store.close()
 
 
-def test_publishes_as_an_ordinary_user() -> None:
+def test_what_is_replaced_is_there_at_every_moment(tmp_path: Path) -> None:
+    """A container may use it, and whoever replaces it may be killed: another process looks all the while."""
+    store = NodeStore(tmp_path)
+    with store.staging() as place:
+        store.publish(stage(place, "0"), A)
+    program = """
+import os, sys
+path, stop = sys.argv[1:]
+missed = 0
+print("looks", flush=True)
+while not os.path.exists(stop):
+    for _ in range(500):
+        missed += not os.path.lexists(path)
+print(missed)
+"""
+    command = [sys.executable, "-c", program, str(store.path_of(A)), str(tmp_path / "stop")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as looking:
+        assert looking.stdout is not None
+        assert looking.stdout.readline() == "looks\n"
+        for number in range(200):
+            with store.staging() as place:
+                store.replace(stage(place, str(number)), A)
+        (tmp_path / "stop").touch()
+        assert looking.stdout.read() == "0\n"
+    assert (store.path_of(A) / "bin" / "x").read_text() == "199"
+    assert [entry.name for entry in (tmp_path / "store").iterdir()] == [A.base_name]
+    assert not [entry for place in (tmp_path / "staging").iterdir() for entry in place.iterdir()]
+
+
+@pytest.mark.parametrize("there", ["nothing", "file", "link", "directory"])
+def test_replaces_whatever_is_there(tmp_path: Path, there: str) -> None:
+    store = NodeStore(tmp_path)
+    match there:
+        case "file":
+            store.path_of(A).touch()
+        case "link":
+            store.path_of(A).symlink_to("/nowhere")
+        case "directory":
+            (store.path_of(A) / "bin").mkdir(parents=True)
+    with store.staging() as place:
+        store.replace(stage(place, "new"), A)
+    assert (store.path_of(A) / "bin" / "x").read_text() == "new"
+    assert [entry.name for entry in (tmp_path / "store").iterdir()] == [A.base_name]
+
+
+@pytest.mark.parametrize("call", ["publish", "replace"])
+def test_publishes_as_an_ordinary_user(call: str) -> None:
     """Without root, moving a directory needs the permission to write in it, which store paths do not give."""
     needs_root()
     needs("setpriv")
@@ -99,6 +145,8 @@ from tests.unit.test_node_store import A, stage
 store = NodeStore(Path(sys.argv[1]))
 with store.staging() as place:
     store.publish(stage(place, "1"), A)
+with store.staging() as place:
+    store.{call}(stage(place, "2" if "{call}" == "replace" else "1"), A)
 print(oct(store.path_of(A).stat().st_mode & 0o777), (store.path_of(A) / "bin" / "x").read_text())
 store.close()
 """
@@ -106,7 +154,7 @@ store.close()
         os.chown(state, 65534, 65534)
         command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", program, state]
         run = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=60, check=False)
-    assert (run.stdout, run.returncode) == ("0o555 1\n", 0), run.stderr
+    assert (run.stdout, run.returncode) == (f"0o555 {'2' if call == 'replace' else '1'}\n", 0), run.stderr
 
 
 @pytest.mark.parametrize(
