@@ -10,7 +10,6 @@ from enum import StrEnum
 from functools import partial
 from typing import Protocol
 
-from flox_formats.closure import ClosurePath
 from shim_hooks.environment.environment_directory import write_environment
 from shim_hooks.environment.growing_blob import growing_blob
 from shim_hooks.environment.verify_links import BrokenLinks, planned
@@ -62,7 +61,7 @@ class Repair:
             if origin is None:
                 continue
             try:
-                await self._fetch(origin, broken.path)
+                await self._fetch(origin, broken)
             except NodeError as failure:
                 problem = str(failure)
                 continue
@@ -73,20 +72,20 @@ class Repair:
         """Raises StoreFailed. All that it links to is whole."""
         return await in_thread(lambda: self._link(broken))
 
-    async def _fetch(self, origin: RegistryEnvironment, broken: ClosurePath) -> None:
+    async def _fetch(self, origin: RegistryEnvironment, broken: Broken) -> None:
         if origin not in self._closures:
             self._closures[origin] = await self.registry.closure(origin)
-        path = self._closures[origin].document.by_store_path().get(broken.store_path)
-        if path is None or path.nar_hash != broken.nar_hash:
-            raise RegistryRefused(f"{broken.store_path}: the registry now has another one for {origin}")
+        path = self._closures[origin].document.by_store_path().get(broken.path.store_path)
+        if path is None or path.nar_hash not in (promised.nar_hash for promised in broken.promised):
+            raise RegistryRefused(f"{broken.path.store_path}: the registry now has another one for {origin}")
         async with entered_in_thread(self.store.staging()) as place:
-            tree = place / broken.store_path.base_name
+            tree = place / path.store_path.base_name
             async with growing_blob(self.store, path, place) as blob:
                 await self.registry.download(origin.repository, blob, received=lambda _: None)
                 # Compared with what a trusted key signed when the closure was fetched, not with what is said today.
                 await in_thread(lambda: unpack(blob.path, path, tree))
                 await in_thread(blob.discard)
-            await in_thread(lambda: self.store.replace(tree, broken.store_path))
+            await in_thread(lambda: self.store.replace(tree, path.store_path))
 
     def _link(self, broken: BrokenLinks) -> Outcome:
         try:

@@ -4,18 +4,21 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flox_formats.digest import Digest
 from flox_formats.nar import dump
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realised import Wanted
 from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.store.leases import Leases
 from tests.integration.node_rig import Node, running_node
-from tests.integration.small_registry import Fault, Package, SmallRegistry, program
+from tests.integration.small_registry import COMPRESS, Fault, Package, SmallRegistry, program
 from tests.integration.test_node_cli import NOBODY, node
+from tests.unit.nar_trees import nar
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +103,31 @@ async def test_verify_finds_and_repairs(there: Node, registry: SmallRegistry, tm
     assert (await run(there, "verify"))[0] == 0
     assert (there.store.path_of(ONE.store_path) / "bin" / "one").read_text(errors="replace").startswith("#!/bin/sh")
     assert there.is_tidy()
+
+
+def built_again(package: Package, text: str) -> Package:
+    """The same store path from another cache, whose build had another outcome; signed, too."""
+    tree = nar(program(package.store_path.name, text, size=3000))
+    blob = COMPRESS[package.path.compression](tree)
+    said = replace(
+        package.path, nar_hash=Digest.of(tree), nar_size=len(tree), blob=Digest.of(blob), blob_size=len(blob)
+    )
+    return Package(said, blob).promising()
+
+
+@pytest.mark.parametrize("number", range(4))
+async def test_either_of_two_builds_is_whole(there: Node, registry: SmallRegistry, number: int) -> None:
+    """The first that came lies there, whatever the records' order is."""
+    registry.push("acme/other", 1, built_again(LIB, f"again {number}"), Package.make("other", program(f"{number}")))
+    await there.realise("acme/other")
+    code, said = await run(there, "verify")
+    assert (code, said.endswith(", and 2 linked environments: 0 broken\n")) == (0, True)
+    damage(there, LIB, "lib")
+    code, said = await run(there, "verify")
+    assert (code, f"{LIB.store_path} has " in said, " or " in said) == (1, True, True)
+    code, said = await run(there, "verify", "--repair", "--registry-url", registry.url)
+    assert (code, "fetched anew" in said) == (0, True)
+    assert (await run(there, "verify"))[0] == 0
 
 
 async def test_what_is_missing_is_fetched_too(there: Node, registry: SmallRegistry) -> None:
