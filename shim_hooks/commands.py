@@ -60,8 +60,9 @@ async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) 
     loop.set_exception_handler(lambda _, context: _log_bug(log, context))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    leases, metrics = Leases(settings.state_dir / "leases"), Metrics()
+    metrics = Metrics()
     async with open_node(settings, log, metrics) as node:
+        leases = Leases(settings.state_dir / "leases", ended=node.store.note_use)
         care = StoreCare(Collector(node.store, leases), store_bound(settings), log, collected=metrics.collected)
 
         def landed() -> None:

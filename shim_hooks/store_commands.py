@@ -32,7 +32,7 @@ def collect(settings: Settings, *, max_bytes: int | None, dry_run: bool, as_json
     bound = store_bound(settings) if max_bytes is None else Bound(max_bytes, 0)
     store = NodeStore(existing_store(settings))
     try:
-        collector = Collector(store, Leases(settings.state_dir / "leases"))
+        collector = Collector(store, Leases(settings.state_dir / "leases", ended=store.note_use))
         done = collector.plan(bound) if dry_run else collector.collect(bound)
     finally:
         store.close()

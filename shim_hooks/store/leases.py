@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -60,11 +60,12 @@ class _Seen:
 class Leases:
     """`<container id>.json` in `folder`, which is made if it is missing, in the state directory.
 
-    Its methods block: call them in a thread. Raises StoreFailed, and Refused for a container id that is none.
+    `ended` hears of the base names that a lease was on, before it is dropped because its bundle is gone. Its methods
+    block: call them in a thread. Raises StoreFailed, and Refused for a container id that is none.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, ended: Callable[[Collection[str]], None] = lambda names: None) -> None:
+        self._folder, self._tell_ended = folder, ended
         self._seen = dict[str, _Seen]()
         self._names = deque[tuple[Iterable[StorePath], str]](maxlen=_MAX_NAMES)
         with disk_errors("preparing the leases", folder):
@@ -133,16 +134,19 @@ class Leases:
 
         Cheap, since it follows every delete: a lease that was read before is not read again.
         """
-        gone = [container_id for container_id in self.container_ids() if self._bundle_is_gone(container_id)]
-        dropped = tuple(container_id for container_id in gone if self._drop_if_gone(container_id))
+        dropped = tuple(container_id for container_id in self.container_ids() if self._drop_if_gone(container_id))
         for container_id in self._seen.keys() - set(self.container_ids()):
             self._seen.pop(container_id, None)  # another process has dropped it
         return dropped
 
     def _drop_if_gone(self, container_id: str) -> bool:
         """Looks once more, while nobody can take a lease: a container of the same id may have begun meanwhile."""
+        ended = self._without_bundle(container_id)
+        if ended is None:
+            return False
+        self._tell_ended(ended.names)
         with self._lock.exclusive():
-            if not self._bundle_is_gone(container_id):
+            if self._without_bundle(container_id) is None:
                 return False
             self.drop(container_id)
         return True
@@ -172,12 +176,13 @@ class Leases:
         same = (seen.names for seen in tuple(self._seen.values()) if seen.names == names)
         return _Seen(stamp, lease.bundle, next(same, names))  # many containers, few environments
 
-    def _bundle_is_gone(self, container_id: str) -> bool:
+    def _without_bundle(self, container_id: str) -> _Seen | None:
+        """The lease, if its bundle is gone."""
         try:
             lease = self._look(container_id)
         except LeaseInvalid:
-            return False
-        return lease is not None and (lease.bundle is None or _is_gone(lease.bundle))
+            return None
+        return lease if lease is not None and (lease.bundle is None or _is_gone(lease.bundle)) else None
 
     def _file(self, container_id: str) -> Path:
         if _CONTAINER_ID.fullmatch(container_id) is None:

@@ -74,6 +74,14 @@ class LinkedEnvironments:
         """Before the environment is in the store: what is there is known."""
         write_whole(self._folder / f"{path.base_name}{_SUFFIX}", linked.to_bytes())
 
+    def find(self, base_name: str) -> Linked | None:
+        """None for what is no linked environment, and for a note that cannot be read."""
+        with disk_errors("reading of what an environment was made", self._folder):
+            try:
+                return Linked.parse((self._folder / f"{base_name}{_SUFFIX}").read_bytes())
+            except (FileNotFoundError, LinkedInvalid):
+                return None
+
     def read(self) -> Mapping[StorePath, Linked]:
         """All of them. One that cannot be read is dropped: it is made again when a container uses the environment."""
         found = {}

@@ -71,6 +71,12 @@ class NodeStore:
         with disk_errors("looking at the node store", self.root):
             return self.store_dir.stat().st_mtime_ns
 
+    def note_use(self, names: Iterable[str]) -> None:
+        """A container has used these, by base name, until now: a use of the closures of the environments among them."""
+        for linked in map(self.linked.find, names):
+            if linked is not None:
+                self.closures.touch(linked.closure)
+
     def staging(self) -> AbstractContextManager[Path]:
         """An empty directory on the same disk, in which a store path can grow."""
         return self._staging.place()

@@ -69,6 +69,28 @@ async def test_a_create_is_a_use(registry: SmallRegistry, node: Node, collector:
     assert (node.has(ONE), node.has(TWO)) == (True, False)
 
 
+@pytest.mark.parametrize("sweep", [pytest.param(True, id="swept-before"), pytest.param(False, id="swept-then")])
+async def test_the_end_of_a_container_is_a_use(
+    registry: SmallRegistry, node: Node, tmp_path: Path, *, sweep: bool
+) -> None:
+    """One that ran for long, and that its pod starts again in a moment, is not older than one that nobody ever used."""
+    leases, bundle = Leases(node.store.root / "leases", ended=node.store.note_use), tmp_path / "bundle"
+    bundle.mkdir()
+    for number, generation in enumerate(
+        (registry.push("acme/one", 1, ONE, LIB), registry.push("acme/two", 1, TWO, LIB))
+    ):
+        realised = await node.realise(generation)
+        used(node, generation, 100.0 + number)
+        if number == 0:
+            leases.take("c1", bundle, realised.paths)
+    size = (await collect(Collector(node.store, leases), ANYTHING)).size
+    bundle.rmdir()
+    if sweep:
+        assert leases.sweep() == ("c1",)
+    await collect(Collector(node.store, leases), Bound(size - 1, 0))
+    assert (node.has(ONE), node.has(TWO)) == (True, False)
+
+
 async def test_what_a_container_uses_stays_until_its_bundle_is_gone(
     registry: SmallRegistry, node: Node, collector: Collector, leases: Leases, tmp_path: Path
 ) -> None:
