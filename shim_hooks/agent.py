@@ -21,6 +21,7 @@ from shim_hooks.bundle.placing import joined, placement
 from shim_hooks.bundle.rootfs import Rootfs
 from shim_hooks.bundle.spec import Spec
 from shim_hooks.bundle.token_mount import find_token
+from shim_hooks.container_key import shown_id
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realised import Realised, Wanted
 from shim_hooks.errors import NodeError, RegistryUnavailable, StoreFailed
@@ -141,7 +142,7 @@ class Agent:
         try:
             dropped = await in_thread(self._leases.sweep)
             if dropped:
-                self._log.event("leases_dropped", containers=dropped)
+                self._log.event("leases_dropped", containers=[shown_id(key) for key in dropped])
             await in_thread(lambda: self._stores.sweep(self._leases.container_ids))
         except NodeError as problem:
             self._log.event("sweep_failed", message=str(problem))
@@ -201,7 +202,7 @@ class Agent:
         return realised if there else None
 
     def _begin_exec(self, request: ExecRequest) -> Done | Waits:
-        wanted = self._environment_of(request.container_id)
+        wanted = self._environment_of(request)
         if wanted is None:
             return Done(_nothing_to_tell)
         realised = self._realiser.at_hand(wanted)
@@ -218,12 +219,12 @@ class Agent:
             pass  # its container has a lease
         await in_thread(lambda: _join(request, realised, wanted.mode))
 
-    def _environment_of(self, container_id: str) -> Wanted | None:
+    def _environment_of(self, request: ExecRequest) -> Wanted | None:
         """None for a container that was left alone, or whose execs are to be."""
         try:
-            lease = self._leases.find(container_id)
+            lease = self._leases.find(request.key)
         except LeaseInvalid as problem:
-            raise StoreFailed(f"container {container_id}: {problem}") from problem
+            raise StoreFailed(f"container {request.container_id}: {problem}") from problem
         if lease is None:
             return None
         spec = read_spec(lease.bundle)
@@ -240,30 +241,30 @@ class Agent:
         With `look` it is no more than likely that the environment is still here: False, and nothing done, if it is not.
         """
         request, spec, decision = container.request, container.spec, container.decision
-        self._leases.take(request.container_id, request.bundle, realised.paths)
+        self._leases.take(request.key, request.bundle, realised.paths)
         try:
             if look and not self._realiser.is_here(realised, decision.wanted.mode):
-                self._leases.drop(request.container_id)
+                self._leases.drop(request.key)
                 return False
-            mutable = self._stores.make_mutable(request.container_id, spec.user) if decision.nix_mutable else None
-            own = self._own_store(request.container_id, container.rootfs, realised)
+            mutable = self._stores.make_mutable(request.key, spec.user) if decision.nix_mutable else None
+            own = self._own_store(request.key, container.rootfs, realised)
             edited = apply_edits(
                 spec, placement(spec, container.rootfs, realised, decision.wanted.mode, mutable=mutable, own=own)
             )
             if edited is not spec:
                 write_spec(request.bundle, edited)
         except BaseException:
-            self._leases.drop(request.container_id)  # and with the lease, at the next sweep, what it alone kept
+            self._leases.drop(request.key)  # and with the lease, at the next sweep, what it alone kept
             raise
         return True
 
-    def _own_store(self, container_id: str, rootfs: Rootfs, realised: Realised) -> OwnStore | None:
+    def _own_store(self, container_key: str, rootfs: Rootfs, realised: Realised) -> OwnStore | None:
         """What the image brings itself stays to be seen, but for what the environment has as well."""
         if rootfs.own_store is None:
             return None
         refuse_as_layer(rootfs.own_store, "use an image without packages of its own in /nix/store")
         names = rootfs.among_its_own(path.base_name for path in realised.paths)
-        return OwnStore(rootfs.own_store, self._stores.hide(container_id, names) if names else None)
+        return OwnStore(rootfs.own_store, self._stores.hide(container_key, names) if names else None)
 
 
 def _nothing_to_tell() -> None:

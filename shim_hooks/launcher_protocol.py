@@ -5,11 +5,12 @@ Belongs here: the wire format, pure. Does not: sockets, and what a request leads
 One request a connection, over a unix stream socket. A request is a few fields, each ended by a NUL byte (a path may
 hold any other); the end of the stream ends the request, and it is at most `REQUEST_MAX_BYTES` long:
 
-    floxbridge/1  create  <bundle: absolute path>  <container id>  <deadline in ms>
-    floxbridge/1  exec    <process file: absolute path>  <container id>  <deadline in ms>
+    floxbridge/1  create  <bundle: absolute path>  <container id>  <deadline in ms>  [<root>]
+    floxbridge/1  exec    <process file: absolute path>  <container id>  <deadline in ms>  [<root>]
     floxbridge/1  delete  <container id>
     floxbridge/1  fetches
 
+`root` is what the runtime is given as `--root`, word for word; the field is not there where it is given none.
 All but `delete` are answered: `ok\\n`, or `error <one sentence>\\n` with at most `SENTENCE_MAX_BYTES` of sentence.
 After the `ok` for `fetches`, which no launcher asks, comes the document of `fetches_question.py`.
 The other side is `launcher/floxbridge_runc.c`.
@@ -20,12 +21,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-REQUEST_MAX_BYTES = 2 * 4096 + 128
+from shim_hooks.container_key import ID_MAX, container_key
+
+REQUEST_MAX_BYTES = 3 * 4096 + 128
 SENTENCE_MAX_BYTES = 4000
 OK = b"ok\n"
 _GREETING = b"floxbridge/1"
 _DEADLINE_MAX_MS = 3_600_000
-_CONTAINER_ID = re.compile(rb"(?!\.{1,2}\Z)[A-Za-z0-9_+.-]{1,200}")
+_CONTAINER_ID = re.compile(rb"(?!\.{1,2}\Z)[A-Za-z0-9_+.-]{1,%d}" % ID_MAX)
 
 
 class RequestInvalid(ValueError):
@@ -39,6 +42,11 @@ class CreateRequest:
     bundle: Path
     container_id: str
     deadline_s: float
+    root: bytes = b""
+
+    @property
+    def key(self) -> str:
+        return container_key(self.container_id, self.root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,11 @@ class ExecRequest:
     process: Path
     container_id: str
     deadline_s: float
+    root: bytes = b""
+
+    @property
+    def key(self) -> str:
+        return container_key(self.container_id, self.root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +91,10 @@ def parse_request(data: bytes) -> Request:
                 f"a request of {greeting[:40]!r} where {_GREETING.decode()} is spoken: build the launcher anew with "
                 "'floxbridge-node build-launcher'"
             )
-        case [_, b"create", bundle, container_id, deadline_ms]:
-            return CreateRequest(_path(bundle), _container_id(container_id), _deadline_s(deadline_ms))
-        case [_, b"exec", process, container_id, deadline_ms]:
-            return ExecRequest(_path(process), _container_id(container_id), _deadline_s(deadline_ms))
+        case [_, b"create", bundle, container_id, deadline_ms, *root] if len(root) <= 1:
+            return CreateRequest(_path(bundle), _container_id(container_id), _deadline_s(deadline_ms), b"".join(root))
+        case [_, b"exec", process, container_id, deadline_ms, *root] if len(root) <= 1:
+            return ExecRequest(_path(process), _container_id(container_id), _deadline_s(deadline_ms), b"".join(root))
         case [_, b"delete", container_id]:
             return DeleteRequest(_container_id(container_id))
         case [_, b"fetches"]:

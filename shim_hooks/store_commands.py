@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shim_hooks.agent_listener import is_served
+from shim_hooks.container_key import shown_id
 from shim_hooks.environment.progress import UnderWay
 from shim_hooks.errors import StoreFailed
 from shim_hooks.fetches_question import as_object, ask
@@ -145,9 +146,10 @@ def _leased(leases: Leases | None) -> frozenset[str]:
 
 def _leases(leases: Leases) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
-    for container_id in leases.container_ids():
+    for key in leases.container_ids():
+        container_id = shown_id(key)
         try:
-            lease = leases.find(container_id)
+            lease = leases.find(key)
         except LeaseInvalid as problem:
             found.append({"container": container_id, "bundle": f"unreadable: {problem}", "paths": 0})
             continue

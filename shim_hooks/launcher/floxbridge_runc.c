@@ -13,10 +13,11 @@
  *
  * What it says to the agent, over a unix stream socket (the other side is shim_hooks/launcher_protocol.py):
  *   request  fields, each ended by a NUL byte; the end of the stream ends the request; at most REQUEST_MAX bytes:
- *              floxbridge/1  create  <bundle: absolute path>  <container id>  <deadline in ms>
- *              floxbridge/1  exec    <process file: absolute path>  <container id>  <deadline in ms>
+ *              floxbridge/1  create  <bundle: absolute path>  <container id>  <deadline in ms>  [<root>]
+ *              floxbridge/1  exec    <process file: absolute path>  <container id>  <deadline in ms>  [<root>]
  *              floxbridge/1  delete  <container id>
- *            (`run` is told as create: to the agent they are one thing)
+ *            (`run` is told as create: to the agent they are one thing; root is the runtime's --root, if it is given
+ *            one: ids are unique among the containers of one root)
  *   answer   "ok\n", or "error <one sentence>\n"; none at all is an agent that was stopped meanwhile: the next one is
  *            asked. Anything else is an agent that broke off. To delete there is none.
  */
@@ -40,7 +41,7 @@
 #define RUNTIME_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define CONF_MAX 4096
 #define SENTENCE_MAX 4096
-#define REQUEST_MAX (2 * PATH_MAX + 128)
+#define REQUEST_MAX (3 * PATH_MAX + 128)
 #define DEADLINE_MAX_MS 3600000L
 #define CREATE_PATIENCE_MS 10000L /* with an agent that is away: it may be restarting, and kubelet has time */
 #define EXEC_DEADLINE_MS 2000L /* an exec probe is given one second by default: more would help nobody */
@@ -57,7 +58,7 @@ struct settings {
 
 /* What the arguments say; pointers into argv. */
 struct call {
-    const char *verb, *log, *log_format, *bundle, *process, *id;
+    const char *verb, *root, *log, *log_format, *bundle, *process, *id;
     bool foreign_config; /* crun's `create --config FILE`: another file than the bundle's */
     bool asks_help;
 };
@@ -351,7 +352,9 @@ static int read_global_flags(struct call *call, int argc, char **argv)
             flag.value = next;
             at++;
         }
-        if (named(flag, "log"))
+        if (named(flag, "root"))
+            call->root = flag.value;
+        else if (named(flag, "log"))
             call->log = flag.value;
         else if (named(flag, "log-format"))
             call->log_format = flag.value;
@@ -559,7 +562,7 @@ static enum outcome ask_once(const struct settings *settings, const struct reque
 
 /* What is asked, and how long it may take: in all, and until an agent that is away is there. */
 struct question {
-    const char *verb, *path, *id;
+    const char *verb, *path, *id, *root;
     long deadline_ms, patience_ms;
 };
 
@@ -569,7 +572,8 @@ static bool compose(struct request *request, const struct question *question, lo
     snprintf(number, sizeof number, "%ld", deadline_ms);
     request->length = 0;
     return add_field(request, "floxbridge/1") && add_field(request, question->verb) &&
-           add_field(request, question->path) && add_field(request, question->id) && add_field(request, number);
+           add_field(request, question->path) && add_field(request, question->id) && add_field(request, number) &&
+           (!question->root || !*question->root || add_field(request, question->root));
 }
 
 static enum outcome ask(const struct settings *settings, const struct question *question, char *answer, size_t size)
@@ -614,7 +618,7 @@ static void ask_to_create(const struct call *call, const struct settings *settin
     if (!realpath(named_bundle, bundle))
         fail(call, "floxbridge: bundle %.3000s: %s", named_bundle, strerror(errno));
 
-    struct question question = {"create", bundle, call->id, settings->deadline_ms, CREATE_PATIENCE_MS};
+    struct question question = {"create", bundle, call->id, call->root, settings->deadline_ms, CREATE_PATIENCE_MS};
     switch (ask(settings, &question, answer, sizeof answer)) {
     case AWAY:
         fail(call,
@@ -650,7 +654,7 @@ static void tell_exec(const struct call *call, const struct settings *settings)
     static char answer[SENTENCE_MAX + 16];
     char process[PATH_MAX];
     long deadline_ms = settings->deadline_ms < EXEC_DEADLINE_MS ? settings->deadline_ms : EXEC_DEADLINE_MS;
-    struct question question = {"exec", process, call->id, deadline_ms, EXEC_PATIENCE_MS};
+    struct question question = {"exec", process, call->id, call->root, deadline_ms, EXEC_PATIENCE_MS};
     if (realpath(call->process, process))
         ask(settings, &question, answer, sizeof answer);
 }

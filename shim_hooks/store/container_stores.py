@@ -37,7 +37,7 @@ class MutableStore:
 
 
 class ContainerStores:
-    """`<container id>/upper`, `/work` and `/hidden` in `folder` of the state directory, made when it is needed.
+    """`<container's key>/upper`, `/work` and `/hidden` in `folder` of the state directory, made when it is needed.
 
     What is to go is first moved aside, to a name that no container has: how long its removal takes, containers decide
     that wrote it. Its methods block. Raises StoreFailed, and NotSupported for a state directory that cannot be named in

@@ -4,7 +4,6 @@ Belongs here: taking, dropping and listing. Does not: deciding what may go.
 """
 
 import os
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -15,12 +14,12 @@ from typing import Self
 from flox_formats.errors import FormatError
 from flox_formats.json_document import Fields, canonical_json, read_object
 from flox_formats.store_path import StorePath, StorePathInvalid
+from shim_hooks.container_key import KEY
 from shim_hooks.errors import Refused, StoreFailed
 from shim_hooks.store.disk import disk_errors, write_until_reboot
 from shim_hooks.store.store_lock import StoreLock
 
 _MAX_BYTES = 64 * 1024 * 1024
-_CONTAINER_ID = re.compile(r"[A-Za-z0-9_+.-]{1,200}")  # what runc takes for one, but for its length
 _MAX_NAMES = 16
 _SUFFIX = ".json"
 
@@ -58,10 +57,11 @@ class _Seen:
 
 
 class Leases:
-    """`<container id>.json` in `folder`, which is made if it is missing, in the state directory.
+    """`<container's key>.json` in `folder`, which is made if it is missing, in the state directory.
 
-    `ended` hears of the base names that a lease was on, before it is dropped because its bundle is gone. Its methods
-    block: call them in a thread. Raises StoreFailed, and Refused for a container id that is none.
+    What is called a container id here is its key, which tells apart those of one id. `ended` hears of the base names
+    that a lease was on, before it is dropped because its bundle is gone. Its methods block: call them in a thread.
+    Raises StoreFailed, and Refused for a container id that is none.
     """
 
     def __init__(self, folder: Path, *, ended: Callable[[Collection[str]], None] = lambda names: None) -> None:
@@ -109,7 +109,7 @@ class Leases:
         with disk_errors("listing the leases", self._folder):
             names = sorted(file.name for file in self._folder.iterdir() if file.name.endswith(_SUFFIX))
         ids = (name.removesuffix(_SUFFIX) for name in names)
-        return tuple(container_id for container_id in ids if _CONTAINER_ID.fullmatch(container_id))
+        return tuple(container_id for container_id in ids if KEY.fullmatch(container_id))
 
     def leased(self) -> frozenset[str]:
         """Base names that some container uses. A lease that was read before is not read again.
@@ -185,7 +185,7 @@ class Leases:
         return lease if lease is not None and (lease.bundle is None or _is_gone(lease.bundle)) else None
 
     def _file(self, container_id: str) -> Path:
-        if _CONTAINER_ID.fullmatch(container_id) is None:
+        if KEY.fullmatch(container_id) is None:
             raise Refused(
                 f"container id {container_id[:100]!r}: want letters, digits, '_', '+', '-' and '.', at most 200 of them"
             )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flox_formats.environment import EnvironmentName
 from shim_hooks.agent_listener import listening
 from shim_hooks.agent_socket import AgentServer
 from shim_hooks.errors import (
@@ -270,6 +271,38 @@ async def test_a_lease_lasts_as_long_as_the_bundle(rig: AgentRig) -> None:
         assert (await rig.event("leases_dropped", 2))["containers"] == ["c2"]
     finally:
         sweeping.cancel()
+
+
+A, B = b"/run/containerd/runc/a", b"/run/containerd/runc/b"
+
+
+async def test_containers_of_one_id_in_two_namespaces_are_two(rig: AgentRig) -> None:
+    """`ctr -n a run … web` and `ctr -n b run … web`: neither gets what is the other's."""
+    other = EnvironmentName.parse("acme/other")
+    paths = {A: rig.environments.add(WEB, PLAIN), B: rig.environments.add(other, lockfile(vars={"SECRET": "1"}))}
+    for root, name in ((A, "acme/web"), (B, "acme/other")):
+        bundle = rig.bundle(name.replace("/", "-"), annotations={"flox.dev/environment": name})
+        await rig.agent.create(CreateRequest(bundle, "web", 60, root))
+    for root, path in paths.items():
+        process = _process(rig, ["PATH=/bin"])
+        await rig.restarted().agent.exec(ExecRequest(process, "web", 60, root))
+        found = dict(entry.split("=", 1) for entry in json.loads(process.read_text())["env"])
+        assert (found["FLOX_ENV"], "SECRET" in found) == (str(path), root == B)
+
+
+async def test_a_mutable_store_is_not_taken_by_a_container_of_the_same_id(rig: AgentRig) -> None:
+    rig.environments.add(WEB, PLAIN)
+    mutable = {**ANNOTATED, "flox.dev/nix-mutable": "true"}
+    await rig.agent.create(CreateRequest(rig.bundle("a", annotations=mutable), "web", 60, A))
+    (store,) = (rig.folder / "state" / "mutable").iterdir()
+    (store / "upper" / "database").touch()
+    second = rig.bundle("b", annotations=mutable)
+    await rig.agent.create(CreateRequest(second, "web", 60, B))
+    assert (store / "upper" / "database").exists()
+    shutil.rmtree(second)
+    assert len(rig.leases.sweep()) == 1
+    rig.mutable.sweep(rig.leases.container_ids)
+    assert [each.name for each in (rig.folder / "state" / "mutable").iterdir()] == [store.name]
 
 
 # ---- with the launcher ----

@@ -33,35 +33,70 @@ GLOBALS = ("--root", "/run/r", "--log", "L", "--log-format", "json")
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("before", "after", "root"),
     [
-        pytest.param((), ("--bundle", "B", "c1"), id="plain"),
-        pytest.param(GLOBALS, ("--bundle", "B", "--pid-file", "P", "c1"), id="as-containerd"),
-        pytest.param(("--root=/r", "--log=L", "--systemd-cgroup"), ("--bundle=B", "--pid-file=P", "c1"), id="equals"),
-        pytest.param(("--debug", "--rootless", "auto"), ("-b", "B", "c1"), id="short"),
-        pytest.param(("-root", "/r", "-debug=true"), ("-bundle", "B", "c1"), id="one-dash"),
-        pytest.param(("--cgroup-manager=disabled",), ("-bB", "c1"), id="crun"),
-        pytest.param(("--cgroup-manager", "systemd"), ("--bund", "B", "c1"), id="crun-abbreviated"),
-        pytest.param(("--newflag",), ("--bundle", "B", "c1"), id="unknown-switch"),
-        pytest.param(("--newflag", "value"), ("--bundle", "B", "c1"), id="unknown-flag-with-value"),
-        pytest.param(("--root", "delete"), ("--bundle", "B", "c1"), id="value-that-is-a-verb"),
-        pytest.param((), ("c1", "--bundle", "B"), id="id-first"),
-        pytest.param((), ("--bundle", "elsewhere", "--bundle", "B", "c1"), id="last-bundle-counts"),
-        pytest.param(("--",), ("--bundle", "B", "--", "c1"), id="double-dash"),
-        pytest.param((), ("--preserve-fds", "3", "--no-pivot", "--bundle", "B", "--new", "x", "c1"), id="other-flags"),
+        pytest.param((), ("--bundle", "B", "c1"), "", id="plain"),
+        pytest.param(GLOBALS, ("--bundle", "B", "--pid-file", "P", "c1"), "/run/r", id="as-containerd"),
+        pytest.param(
+            ("--root=/r", "--log=L", "--systemd-cgroup"), ("--bundle=B", "--pid-file=P", "c1"), "/r", id="equals"
+        ),
+        pytest.param(("--debug", "--rootless", "auto"), ("-b", "B", "c1"), "", id="short"),
+        pytest.param(("-root", "/r", "-debug=true"), ("-bundle", "B", "c1"), "/r", id="one-dash"),
+        pytest.param(("--cgroup-manager=disabled",), ("-bB", "c1"), "", id="crun"),
+        pytest.param(("--cgroup-manager", "systemd"), ("--bund", "B", "c1"), "", id="crun-abbreviated"),
+        pytest.param(("--newflag",), ("--bundle", "B", "c1"), "", id="unknown-switch"),
+        pytest.param(("--newflag", "value"), ("--bundle", "B", "c1"), "", id="unknown-flag-with-value"),
+        pytest.param(("--root", "delete"), ("--bundle", "B", "c1"), "delete", id="value-that-is-a-verb"),
+        pytest.param((), ("c1", "--bundle", "B"), "", id="id-first"),
+        pytest.param((), ("--bundle", "elsewhere", "--bundle", "B", "c1"), "", id="last-bundle-counts"),
+        pytest.param(("--",), ("--bundle", "B", "--", "c1"), "", id="double-dash"),
+        pytest.param(
+            (), ("--preserve-fds", "3", "--no-pivot", "--bundle", "B", "--new", "x", "c1"), "", id="other-flags"
+        ),
     ],
 )
 @pytest.mark.parametrize("verb", ["create", "run"])
 def test_create_is_told_before_the_runtime_runs(
-    rig: Rig, before: tuple[str, ...], verb: str, after: tuple[str, ...]
+    rig: Rig, before: tuple[str, ...], verb: str, after: tuple[str, ...], root: str
 ) -> None:
     rig.bundle.rename(rig.folder / "B")
     arguments = [*before, verb, *after]
     with rig.agent() as agent:
         outcome = rig.run(*arguments)
-        assert agent.requests(1) == [CreateRequest(rig.folder / "B", "c1", 20.0)]
+        assert agent.requests(1) == [CreateRequest(rig.folder / "B", "c1", 20.0, root.encode())]
     assert outcome.runtime_argv == arguments
     assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "from the runtime\n", "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "root"),
+    [
+        pytest.param((), b"", id="none"),
+        pytest.param(("--root", ""), b"", id="empty"),
+        pytest.param(("--root", "/run/containerd/runc/a"), b"/run/containerd/runc/a", id="as-containerd"),
+        pytest.param(("--root=r\n\xfc", "--log", "L"), "r\n\xfc".encode(), id="odd"),
+        pytest.param(("--root", "/x", "--root", "/y"), b"/y", id="last-one-counts"),
+        pytest.param(("--root=/" + "x" * 4094,), b"/" + b"x" * 4094, id="long"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["create", "exec"])
+def test_where_the_runtime_keeps_its_containers_is_told(
+    rig: Rig, flags: tuple[str, ...], root: bytes, verb: str
+) -> None:
+    (rig.folder / "P").write_text("{}")
+    with rig.agent() as agent:
+        assert rig.run(*flags, *(CREATE if verb == "create" else EXEC)).code == 0
+        (request,) = agent.requests(1)
+    assert isinstance(request, CreateRequest | ExecRequest)
+    assert (request.container_id, request.root) == ("c1", root)
+
+
+def test_a_place_that_nothing_can_have_is_no_place(rig: Rig) -> None:
+    with rig.agent():
+        outcome = rig.run("--root", "/" + "x" * 20_000, *CREATE)
+    assert (outcome.code, outcome.runtime_argv) == (1, None)
+    assert "cannot be asked" in outcome.stderr
+    assert "name too long" in outcome.stderr
 
 
 @pytest.mark.parametrize("name", ["create", "delete", "--help", "a b\nc\u00fc"])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shim_hooks.container_key import KEY, shown_id
 from shim_hooks.launcher_protocol import (
     FETCHES_REQUEST,
     REQUEST_MAX_BYTES,
@@ -33,6 +34,14 @@ from shim_hooks.launcher_protocol import (
             id="any-path",
         ),
         pytest.param(b"floxbridge/1\0exec\0/tmp/p\0c1\x002000\0", ExecRequest(Path("/tmp/p"), "c1", 2.0), id="exec"),
+        pytest.param(
+            b"floxbridge/1\0create\0/b\0c1\x001000\0/run/r \xff\0",
+            CreateRequest(Path("/b"), "c1", 1.0, b"/run/r \xff"),
+            id="create-with-a-root",
+        ),
+        pytest.param(
+            b"floxbridge/1\0exec\0/p\0c1\x001000\0r\0", ExecRequest(Path("/p"), "c1", 1.0, b"r"), id="exec-with-a-root"
+        ),
         pytest.param(b"floxbridge/1\0delete\0c-1_2.3\0", DeleteRequest("c-1_2.3"), id="delete"),
         pytest.param(FETCHES_REQUEST, FetchesRequest(), id="fetches"),
     ],
@@ -51,6 +60,7 @@ def test_reads(data: bytes, request_: Request) -> None:
         pytest.param(b"floxbridge/1\0exec\0p\0c\x001\0", id="relative-process"),
         pytest.param(b"floxbridge/1\0create\0/b\0c\0", id="too-few-fields"),
         pytest.param(b"floxbridge/1\0delete\0c\0d\0", id="too-many-fields"),
+        pytest.param(b"floxbridge/1\0create\0/b\0c\x001000\0/r\0more\0", id="more-than-a-root"),
         pytest.param(b"floxbridge/1\0fetches\0all\0", id="too-much-of-a-question"),
         pytest.param(b"floxbridge/1\0create\0b\0c\x001\0", id="relative-bundle"),
         pytest.param(b"floxbridge/1\0create\0/b\0../x\x001\0", id="id-with-slash"),
@@ -84,3 +94,18 @@ def test_any_sentence_is_one_bounded_line(sentence: str) -> None:
     assert reply.endswith(b"\n")
     assert len(b"error \n") < len(reply) <= len(b"error \n") + SENTENCE_MAX_BYTES
     reply.decode("utf-8")
+
+
+def test_one_id_at_two_places_is_two_containers() -> None:
+    keys = {
+        request(Path("/b"), "c1", 1.0, root).key
+        for request in (CreateRequest, ExecRequest)
+        for root in (b"", b"/a", b"/b")
+    }
+    assert len(keys) == 3
+    assert {shown_id(key) for key in keys} == {"c1"}
+    assert all(KEY.fullmatch(key) for key in keys)
+
+
+def test_a_key_names_a_file() -> None:
+    assert len(CreateRequest(Path("/b"), "x" * 200, 1.0, b"/a" * 2000).key) < 230
