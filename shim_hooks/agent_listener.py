@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shim_hooks.errors import NodeError
+from shim_hooks.open_file_lock import is_locked, try_lock, wait_for_lock
 
 
 class SocketUnusable(NodeError):
@@ -78,12 +79,9 @@ def is_served(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return is_locked(lock)
     finally:
         os.close(lock)
-    return False
 
 
 @contextlib.contextmanager
@@ -94,14 +92,12 @@ def _only_agent(path: Path, *, take_over: bool) -> Iterator[None]:
     """
     lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             if not take_over:
                 raise SocketUnusable(
                     f"another agent is listening at {path}: stop it first, take over from it with --take-over, "
                     "or use another --socket"
-                ) from None
+                )
             threading.Thread(target=_wait_for, args=(os.dup(lock),), name="agent lock", daemon=True).start()
         yield
     finally:
@@ -110,7 +106,7 @@ def _only_agent(path: Path, *, take_over: bool) -> Iterator[None]:
 
 def _wait_for(lock: int) -> None:
     with contextlib.suppress(OSError):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for_lock(lock)
     os.close(lock)  # the lock itself stays with the first descriptor, until that is closed
 
 

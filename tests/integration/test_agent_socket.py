@@ -105,6 +105,30 @@ def path(tmp_path: Path) -> Path:
 # ---- listening ----
 
 
+def test_who_asks_whether_an_agent_lives_keeps_none_from_starting(path: Path) -> None:
+    """The doctor and `status` do, and may do it just then."""
+    with listening(path):
+        assert is_served(path)
+    assert not is_served(path)
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            is_served(path)
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in asking:
+        thread.start()
+    try:
+        for _ in range(500):
+            with listening(path):
+                pass
+    finally:
+        stop.set()
+        for thread in asking:
+            thread.join()
+
+
 def test_only_its_owner_can_open_it(path: Path) -> None:
     with listening(path):
         assert path.parent.stat().st_mode & 0o777 == 0o700
