@@ -63,7 +63,13 @@ async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) 
     metrics = Metrics()
     async with open_node(settings, log, metrics) as node:
         leases = Leases(settings.state_dir / "leases", ended=node.store.note_use)
-        care = StoreCare(Collector(node.store, leases), store_bound(settings), log, collected=metrics.collected)
+        care = StoreCare(
+            Collector(node.store, leases),
+            store_bound(settings),
+            log,
+            collected=metrics.collected,
+            forget=node.realiser.forget_what_is_gone,
+        )
 
         def landed() -> None:
             care.wake()

@@ -4,7 +4,7 @@ Belongs here: when. Does not: what goes (`store/garbage.py`) and how (`store/col
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from shim_hooks.errors import NodeError
@@ -14,7 +14,7 @@ from shim_hooks.threads import in_thread
 
 
 class StoreCare:
-    """`collected` hears of every collection, also of one that had nothing to do."""
+    """`collected` hears of every collection, also of one that had nothing to do; `forget` follows it, and may fail."""
 
     def __init__(
         self,
@@ -23,8 +23,10 @@ class StoreCare:
         log: Log,
         *,
         collected: Callable[[Collected], None] = lambda done: None,
+        forget: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._collector, self._bound, self._log, self._tell = collector, bound, log, collected
+        self._forget = forget
         self._wanted = asyncio.Event()
 
     def wake(self) -> None:
@@ -46,6 +48,8 @@ class StoreCare:
     async def _collect(self, thread: ThreadPoolExecutor) -> None:
         try:
             done = await in_thread(lambda: self._collector.collect(self._bound), executor=thread)
+            if self._forget is not None:
+                await self._forget()
         except NodeError as problem:
             self._log.event("collection_failed", message=str(problem))
             return

@@ -9,7 +9,7 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
@@ -37,13 +37,14 @@ class AccessTimes:
 
     What was public `fresh_s` ago is not asked about; up to `stale_s` it is used while it is asked about; after that,
     and at first, the answer is waited for: `patience_s`, if it was public once. A token that proved itself is good for
-    `away_s` while the registry is away.
+    `away_s` while the registry is away. What was public is remembered for `forgotten_s` at least.
     """
 
     fresh_s: float = 60.0
     stale_s: float = 300.0
     patience_s: float = 1.0
     away_s: float = 3600.0
+    forgotten_s: float = 86400.0
 
 
 class Access:
@@ -66,6 +67,7 @@ class Access:
         self._tokens: OrderedDict[bytes, float] = OrderedDict()
         self._questions: dict[LockedEnvironment, asyncio.Task[None]] = {}
         self._loaded = False
+        self._began = clock()
 
     async def check(self, environment: EnvironmentName, lockfile: Digest, token: FloxHubToken | None) -> None:
         """Raises RegistryRefused for who may not use it, RegistryUnavailable where that cannot be known."""
@@ -109,6 +111,21 @@ class Access:
         await self._load()
         if (environment, lockfile) not in self._public and not self._proved_before((environment, lockfile), token):
             raise _cannot_be_known(environment, away) from away
+
+    async def forget(self, *, all_but: Collection[Digest]) -> None:
+        """What was public a day ago or longer, and whose lockfile is not among `all_but`: those of the closures here.
+
+        While the registry is away nothing of it can be started, and while it is not, it is asked. A younger one may be
+        of a closure that is on its way.
+        """
+        await self._load()
+        before = self._clock() - self._times.forgotten_s
+        shown = ((locked, self._began if at is None else at) for locked, at in self._public.items())
+        gone = [locked for locked, at in shown if at < before and locked[1] not in all_but]
+        for locked in gone:
+            del self._public[locked]
+        if gone:
+            await self._save()
 
     def _proved_before(self, locked: LockedEnvironment, token: FloxHubToken | None) -> bool:
         if token is None:

@@ -135,6 +135,11 @@ class Realiser:
         fetches = ((environment, flight.fetch) for (environment, _, _), flight in self._flights.items())
         return tuple(UnderWay(environment, fetch.progress) for environment, fetch in fetches if fetch is not None)
 
+    async def forget_what_is_gone(self) -> None:
+        """What is remembered of environments whose closure is not here any more. Raises StoreFailed."""
+        recorded = await in_thread(self._store.closures.recorded)
+        await self._access.forget(all_but={key.lockfile for key in recorded})
+
     async def aclose(self) -> None:
         """Cancels what is under way, and returns when it has ended. Whoever waits is told so."""
         tasks = [flight.task for flight in self._flights.values()]

@@ -140,3 +140,31 @@ def test_the_latest_are_kept(tmp_path: Path) -> None:
     file.write((WEB, Digest.of(str(n).encode())) for n in range(5000))
     kept = file.read()
     assert (len(kept), kept[-1]) == (4096, (WEB, Digest.of(b"4999")))
+
+
+@pytest.mark.parametrize(
+    ("age", "here", "remembered"),
+    [
+        pytest.param(80_000, False, True, id="may-be-on-its-way"),
+        pytest.param(90_000, False, False, id="gone"),
+        pytest.param(90_000, True, True, id="here"),
+    ],
+)
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_what_was_public_is_forgotten_when_it_is_gone(
+    rig: Rig, age: float, here: bool, remembered: bool, restarted: bool
+) -> None:
+    """What is remembered shows while the registry is away."""
+    await rig.check()
+    if restarted:
+        rig.access = rig.new_agent()
+    rig.now += age
+    await rig.access.forget(all_but=[LOCK] if here else [])
+    rig.registry.problem = RegistryUnavailable("away")
+    for access in (rig.access, rig.new_agent()):
+        rig.access = access
+        if remembered:
+            await rig.check()
+        else:
+            with pytest.raises(RegistryUnavailable, match="it is not known to be public"):
+                await rig.check()
