@@ -73,9 +73,9 @@ class Containerd:
     program: Program
     cri: Cri
 
-    def ctr(self, *arguments: str) -> str:
+    def ctr(self, *arguments: str, namespace: str = "k8s.io") -> str:
         """containerd's own client, in the namespace of Kubernetes. Gives what it printed; raises ProgramFailed."""
-        command = [str(self.binaries.folder / "ctr"), "-a", str(self.places.socket), "-n", "k8s.io", *arguments]
+        command = [str(self.binaries.folder / "ctr"), "-a", str(self.places.socket), "-n", namespace, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_START_S, check=False)
         if done.returncode != 0:
             raise ProgramFailed(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
