@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from subprocess import PIPE
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import ByteReceiveStream, Process
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_COMPLAINT_BYTES = 4 * 1024
@@ -23,11 +24,14 @@ _PATIENCE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class CgiProgram:
-    """How to run it. A request of more than `max_body_bytes`, or of more than `deadline_s`, is broken off."""
+    """How to run it. A request of more than `max_body_bytes`, or of more than `deadline_s`, is broken off; and so is
+    one whose client takes nothing of its answer for `idle_s`.
+    """
 
     command: Sequence[str]
     max_body_bytes: int
     deadline_s: float
+    idle_s: float
 
     async def answer(self, variables: Mapping[str, str], scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. The process is gone afterwards, whoever ended it: itself, the client or the clock."""
@@ -42,7 +46,7 @@ class CgiProgram:
             sentence = f"cannot run {self.command[0]}: {problem.strerror}; is it installed?\n"
             await PlainTextResponse(sentence, 500)(scope, receive, send)
             return
-        exchange = _Exchange(process, scope, receive, send, self.max_body_bytes)
+        exchange = _Exchange(process, scope, receive, send, self.max_body_bytes, self.idle_s)
         try:
             with anyio.move_on_after(self.deadline_s):
                 await exchange.run()
@@ -60,17 +64,20 @@ class _Exchange:
     receive: Receive
     send: Send
     body_bytes_left: int
+    idle_s: float
     complaint: bytearray = field(default_factory=bytearray)
     heard_all: anyio.Event = field(default_factory=anyio.Event)
+    exchange: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     async def run(self) -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._feed, tasks.cancel_scope)
+            self.exchange = tasks.cancel_scope
+            tasks.start_soon(self._feed)
             tasks.start_soon(self._hear_complaints)
             await self._relay()
             tasks.cancel_scope.cancel()
 
-    async def _feed(self, exchange: anyio.CancelScope) -> None:
+    async def _feed(self) -> None:
         """The request's body to the process; and ends the exchange when the client goes away."""
         assert self.process.stdin is not None
         async with self.process.stdin as stdin:
@@ -78,14 +85,14 @@ class _Exchange:
                 body = message.get("body", b"")
                 self.body_bytes_left -= len(body)
                 if self.body_bytes_left < 0:
-                    exchange.cancel()
+                    self.exchange.cancel()
                 with suppress(anyio.BrokenResourceError, OSError):  # it may answer without hearing us out
                     await stdin.send(body)
                 if not message.get("more_body", False):
                     break
         while message["type"] != "http.disconnect":
             message = await self.receive()
-        exchange.cancel()
+        self.exchange.cancel()
 
     async def _hear_complaints(self) -> None:
         assert self.process.stderr is not None
@@ -105,11 +112,19 @@ class _Exchange:
             await PlainTextResponse(f"the program failed: {complaint}\n", 500)(self.scope, self.receive, self.send)
             return
         status, headers = parsed
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": rest, "more_body": True})
+        await self._tell({"type": "http.response.start", "status": status, "headers": headers})
+        await self._tell({"type": "http.response.body", "body": rest, "more_body": True})
         async for chunk in self.process.stdout:
-            await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._tell({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._tell({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _tell(self, message: Message) -> None:
+        """Waits while the client has enough to take, and ends the exchange when it takes nothing."""
+        with anyio.move_on_after(self.idle_s) as waiting:
+            await self.send(message)
+        if waiting.cancelled_caught:
+            self.exchange.cancel()
+            await anyio.lowlevel.checkpoint()
 
 
 async def _read_head(stream: ByteReceiveStream) -> tuple[bytes, bytes]:

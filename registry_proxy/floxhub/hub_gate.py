@@ -1,7 +1,8 @@
 """The gate in front of git: what of an HTTP request to a local FloxHub git is given to answer.
 
-Belongs here: reading as much of a request as must be judged first. Judging is in `hub_view.py`, running git in
-`cgi.py`. A request of a caller from whom nothing is hidden passes unread.
+Belongs here: which requests are judged, and when. Judging is in `hub_view.py`, waiting for a request in `hub_body.py`,
+running git in `cgi.py`. Where nothing is hidden from a caller the request passes unread, but git still shows those
+branches only that were there when we looked: one that is made a moment later may be private.
 """
 
 from dataclasses import dataclass
@@ -11,22 +12,18 @@ import anyio
 import anyio.to_thread
 from starlette.requests import Request
 
+from registry_proxy.floxhub.hub_body import WholeBody
 from registry_proxy.floxhub.hub_caller import read_caller
 from registry_proxy.floxhub.hub_tokens import HubTokens
 from registry_proxy.floxhub.hub_view import HubView, TokenWanted
-from registry_proxy.floxhub.upload_pack_request import (
-    MAX_BYTES,
-    UploadPackRequest,
-    UploadPackRequestInvalid,
-    unpack,
-)
+from registry_proxy.floxhub.upload_pack_request import UploadPackRequest, unpack
 
-_BODY_S = 60.0
+PUSH, FETCH = "git-receive-pack", "git-upload-pack"
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """How git answers: with these settings more, and on `body`; None stands for the one that is still to come."""
+    """How git answers: with these settings more, and on `body`; None stands for the one that the client sent."""
 
     settings: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
@@ -40,23 +37,31 @@ class HubGate:
     tokens: HubTokens | None
     threads: anyio.CapacityLimiter
 
-    async def admit(self, owner: str, service: str, request: Request) -> Admitted:
-        """Raises HubError, UploadPackRequestInvalid, and ClientDisconnect when nobody is left to answer."""
-        authorization = [value for name, value in request.headers.raw if name == b"authorization"]
-        view = await anyio.to_thread.run_sync(self._view, owner, authorization, limiter=self.threads)
-        if view is None:
-            return Admitted()
-        if "git-receive-pack" in (service, request.query_params.get("service")):
-            raise view.refuse_push()
-        view.check_opens()
-        if service != "git-upload-pack":
+    async def refuse_early(self, owner: str, service: str, request: Request) -> None:
+        """Raises HubError for a push that need not be waited for. One that passes is judged when all of it is there."""
+        if service == PUSH:
+            await self._admitted_view(owner, service, request)
+
+    async def admit(self, owner: str, service: str, request: Request, body: WholeBody) -> Admitted:
+        """Raises HubError, UploadPackRequestInvalid."""
+        view = await self._admitted_view(owner, service, request)
+        if service == PUSH:
+            return Admitted()  # who pushes sees everything; and git would make no branch that is hidden
+        if service != FETCH or not view.hides:
             return Admitted(view.settings())
-        body = await _body(request)
         encoding = request.headers.get("content-encoding", "")
-        passed = await anyio.to_thread.run_sync(_passed, view, body, encoding, limiter=self.threads)
+        passed = await anyio.to_thread.run_sync(_passed, view, await body.read(), encoding, limiter=self.threads)
         return Admitted(view.settings(), passed)
 
-    def _view(self, owner: str, authorization: list[bytes]) -> HubView | None:
+    async def _admitted_view(self, owner: str, service: str, request: Request) -> HubView:
+        authorization = [value for name, value in request.headers.raw if name == b"authorization"]
+        view = await anyio.to_thread.run_sync(self._view, owner, authorization, limiter=self.threads)
+        if view.hides and PUSH in (service, request.query_params.get("service")):
+            raise view.refuse_push()
+        view.check_opens()
+        return view
+
+    def _view(self, owner: str, authorization: list[bytes]) -> HubView:
         caller = read_caller(authorization, self.tokens)
         if caller is None:
             raise TokenWanted("the token is not known here, or has expired")
@@ -65,15 +70,3 @@ class HubGate:
 
 def _passed(view: HubView, body: bytes, encoding: str) -> bytes:
     return view.passed(UploadPackRequest.parse(unpack(body, encoding))).to_bytes()
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    with anyio.move_on_after(_BODY_S) as waiting:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                raise UploadPackRequestInvalid(f"upload-pack request: more than the {MAX_BYTES} bytes that are read")
-    if waiting.cancelled_caught:
-        raise UploadPackRequestInvalid(f"upload-pack request: not all of it came within {_BODY_S:.0f} s")
-    return bytes(body)

@@ -1,4 +1,4 @@
-"""What one caller sees of an owner's repository in which there are private environments.
+"""What one caller sees of an owner's repository, in which there may be private environments.
 
 Belongs here: which branches those are, how git is told, and what of a request goes beyond them. Does not: who the
 caller is (`hub_caller.py`), or HTTP (`local_server.py`). Source: FH §1.7.
@@ -18,6 +18,8 @@ from registry_proxy.floxhub.local_repository import HubError, HubRepository
 from registry_proxy.floxhub.privacy import Privacy
 from registry_proxy.floxhub.upload_pack_request import UploadPackRequest
 
+_HEADS = "refs/heads"
+
 
 class TokenWanted(HubError):
     """What is asked for may be private, and the caller has shown no token, or one that is not accepted."""
@@ -33,27 +35,25 @@ class NotShown(HubError):
 
 @dataclass(frozen=True, slots=True)
 class HubView:
-    """`tips` are the branches that the caller sees, and where they stand."""
+    """`tips` are the branches that the caller sees, and where they stand; `hides` says whether there are others."""
 
     repository: Path
     caller: Caller
     tips: Mapping[str, str]
+    hides: bool
 
     @classmethod
-    def of(cls, root: Path, owner: str, caller: Caller) -> "HubView | None":
-        """None when nothing is hidden from the caller. Blocks. Raises HubFailed."""
+    def of(cls, root: Path, owner: str, caller: Caller) -> "HubView":
+        """Blocks. Raises HubFailed."""
         folder = root / owner / REPOSITORY
-        privacy = Privacy(folder)
-        if not caller.hidden(owner, privacy.private_names()):
-            return None
         tips = HubRepository(folder, deadline=time.monotonic() + DEADLINE_S).tips()
-        # Asked again, since a branch among the tips may have become private meanwhile: it does so before it is made.
-        hidden = caller.hidden(owner, privacy.private_names())
-        return cls(folder, caller, {name: tip for name, tip in tips.items() if name not in hidden})
+        # Asked afterwards: a private environment is marked before there is a branch, so no tip's mark is missing here.
+        hidden = caller.hidden(owner, Privacy(folder).private_names())
+        return cls(folder, caller, {name: tip for name, tip in tips.items() if name not in hidden}, bool(hidden))
 
     def check_opens(self) -> None:
         """Raises TokenWanted when the repository shows nothing to a caller of whom nothing is known."""
-        if self.caller.is_anonymous and not self.tips:
+        if self.caller.is_anonymous and self.hides and not self.tips:
             raise TokenWanted("all environments of this owner are private")
 
     def refuse_push(self) -> HubError:
@@ -65,8 +65,12 @@ class HubView:
         return PushDenied("this token does not see all private environments of this owner, so it cannot push")
 
     def settings(self) -> tuple[tuple[str, str], ...]:
-        """Git's configuration that hides everything else. Of several patterns that match, git takes the last."""
-        patterns = ("refs", "HEAD", *(f"!refs/heads/{name}" for name in self.tips))
+        """Git's configuration that hides every other environment. Of several patterns that match, git takes the last.
+
+        Where something is private, other refs may show it: a tag, or HEAD.
+        """
+        others = ("refs", "HEAD") if self.hides else (_HEADS,)
+        patterns = (*others, *(f"!{_HEADS}/{name}" for name in self.tips))
         return tuple(("transfer.hideRefs", pattern) for pattern in patterns)
 
     def passed(self, request: UploadPackRequest) -> UploadPackRequest:

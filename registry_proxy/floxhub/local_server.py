@@ -1,8 +1,8 @@
 """A local FloxHub over HTTP: git's own http-backend, run for each request below `/git`.
 
 Belongs here: which URLs there are, what git is told, and the answers that are not git's. Running it is in `cgi.py`,
-who is let through to it in `hub_gate.py`, what the repositories hold in `local.py`. Source: FH §1.7; `git help
-http-backend`. The server's address works as an on-prem base URL (FH §1.1).
+waiting for a request in `hub_body.py`, letting it through in `hub_gate.py`, what the repositories hold in `local.py`.
+Source: FH §1.7; `git help http-backend`. The server's address works as an on-prem base URL (FH §1.1).
 """
 
 from dataclasses import dataclass
@@ -13,18 +13,25 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from flox_formats.environment import EnvironmentName, EnvironmentRefInvalid
 from registry_proxy.floxhub.cgi import CgiProgram
-from registry_proxy.floxhub.hub_gate import Admitted, HubGate
+from registry_proxy.floxhub.hub_body import BodyReader, BodyRefused, WholeBody
+from registry_proxy.floxhub.hub_gate import PUSH, Admitted, HubGate
 from registry_proxy.floxhub.hub_tokens import HubTokens
 from registry_proxy.floxhub.hub_view import NotShown, PushDenied, TokenWanted
 from registry_proxy.floxhub.local import REPOSITORY
 from registry_proxy.floxhub.local_repository import HubError, git_environment
-from registry_proxy.floxhub.upload_pack_request import UploadPackRequestInvalid
+from registry_proxy.floxhub.upload_pack_request import MAX_BYTES, UploadPackRequestInvalid
 
 _PROCESSES = 32
+_WHOLE_S = 600.0
+_IDLE_S = 60.0
+"""A client that sends nothing of its request, or takes nothing of its answer, for so long is given up."""
+_PUSH_BYTES = 256 * 1024 * 1024
+_FILED_BYTES = 64 * 1024
+"""More of a push lies on disk until all of it is there. A fetch lies in memory."""
 _SERVICES = {"info/refs": "GET", "git-upload-pack": "POST", "git-receive-pack": "POST"}
 _CHALLENGE = 'Basic realm="FloxHub", charset="UTF-8"'
 _UPLOAD_PACK_RESULT = "application/x-git-upload-pack-result"
@@ -47,14 +54,17 @@ def serve_hub_app(root: Path, *, allow_push: bool = False, tokens: HubTokens | N
 
     With `allow_push`, whoever sees all environments of an owner may write as well; where all are public, anyone.
     """
-    program = CgiProgram(["git", "http-backend"], max_body_bytes=256 * 1024 * 1024, deadline_s=600)
-    gate = HubGate(root.absolute(), tokens, anyio.CapacityLimiter(_PROCESSES))
+    root = root.absolute()
+    program = CgiProgram(["git", "http-backend"], max_body_bytes=_PUSH_BYTES, deadline_s=_WHOLE_S, idle_s=_IDLE_S)
+    gate = HubGate(root, tokens, anyio.CapacityLimiter(_PROCESSES))
     turns = anyio.CapacityLimiter(_PROCESSES)
+    fetches = BodyReader(MAX_BYTES, MAX_BYTES, root, _IDLE_S, _IDLE_S, anyio.CapacityLimiter(_PROCESSES))
+    pushes = BodyReader(_PUSH_BYTES, _FILED_BYTES, root, _WHOLE_S, _IDLE_S, anyio.CapacityLimiter(_PROCESSES))
     return Starlette(
         routes=[
             Route(
                 f"/git/{{owner}}/{REPOSITORY}/{service}",
-                GitService(service, root.absolute(), allow_push, gate, program, turns),
+                GitService(service, root, allow_push, gate, pushes if service == PUSH else fetches, program, turns),
                 methods=[method],
             )
             for service, method in _SERVICES.items()
@@ -70,6 +80,7 @@ class GitService:
     root: Path
     allow_push: bool
     gate: HubGate
+    bodies: BodyReader
     program: CgiProgram
     turns: anyio.CapacityLimiter
 
@@ -78,25 +89,26 @@ class GitService:
         if not _is_owner(owner):
             await PlainTextResponse("no such owner\n", 404)(scope, receive, send)
             return
-        async with self.turns:
-            try:
-                admitted = await self.gate.admit(owner, self.service, Request(scope, receive))
-            except (HubError, UploadPackRequestInvalid) as error:
-                await _answer(error)(scope, receive, send)
-            except ClientDisconnect:
-                return
-            else:
-                variables = self._variables(owner, scope, admitted)
-                await self.program.answer(variables, scope, _receiving(admitted.body, receive), send)
+        request = Request(scope, receive)
+        try:
+            await self.gate.refuse_early(owner, self.service, request)
+            async with self.bodies.whole(request) as body, self.turns:
+                admitted = await self.gate.admit(owner, self.service, request, body)
+                variables = self._variables(owner, scope, admitted, body)
+                await self.program.answer(variables, scope, body.receiving(receive, admitted.body), send)
+        except (HubError, UploadPackRequestInvalid) as error:  # none comes once git was started
+            await _answer(error)(scope, receive, send)
+        except ClientDisconnect:
+            return
 
-    def _variables(self, owner: str, scope: Scope, admitted: Admitted) -> dict[str, str]:
+    def _variables(self, owner: str, scope: Scope, admitted: Admitted, body: WholeBody) -> dict[str, str]:
         headers = {
             variable: value.decode("latin-1")
             for name, value in scope["headers"]
             if (variable := _PASSED_ON.get(name)) is not None
         }
+        headers["CONTENT_LENGTH"] = str(body.size if admitted.body is None else len(admitted.body))
         if admitted.body is not None:
-            headers["CONTENT_LENGTH"] = str(len(admitted.body))
             headers.pop("HTTP_CONTENT_ENCODING", None)
         return {
             **git_environment(),
@@ -140,22 +152,12 @@ def _answer(error: HubError | UploadPackRequestInvalid) -> Response:
         case NotShown():
             line = f"ERR {error}".encode()
             return Response(b"%04x%s" % (len(line) + 4, line), 200, media_type=_UPLOAD_PACK_RESULT)
+        case BodyRefused():
+            return PlainTextResponse(f"{error}\n", error.status)
         case UploadPackRequestInvalid():
             return PlainTextResponse(f"{error}\n", 400)
         case _:
             return PlainTextResponse("the hub cannot read this repository now\n", 500)
-
-
-def _receiving(body: bytes | None, receive: Receive) -> Receive:
-    """What the client sends: `body` in place of what was read of it, and whether it goes away."""
-    if body is None:
-        return receive
-    ahead: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return ahead.pop() if ahead else await receive()
-
-    return replay
 
 
 def _is_owner(text: str) -> bool:

@@ -1,5 +1,7 @@
 """Programs that do not do what CGI says, and clients that do not do what HTTP says."""
 
+import os
+import select
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -20,7 +22,7 @@ def ask(
 ) -> tuple[int | None, bytes, bool]:
     """What a client sees of a program that is a shell script: status, body, and whether the answer came to its end."""
     needs("sh")
-    program = CgiProgram(["sh", "-c", script], max_body_bytes=BODY_LIMIT, deadline_s=deadline_s)
+    program = CgiProgram(["sh", "-c", script], max_body_bytes=BODY_LIMIT, deadline_s=deadline_s, idle_s=60)
     return anyio.run(_ask, program, body, stays, {**POST, **variables})
 
 
@@ -70,7 +72,7 @@ def test_answers(script: str, status: int, body: bytes) -> None:
 
 
 def test_a_program_that_is_not_there() -> None:
-    program = CgiProgram(["/nope/git"], max_body_bytes=1, deadline_s=60)
+    program = CgiProgram(["/nope/git"], max_body_bytes=1, deadline_s=60, idle_s=60)
     status, body, _ = anyio.run(_ask, program, (), True, POST)
     assert (status, body) == (500, b"cannot run /nope/git: No such file or directory; is it installed?\n")
 
@@ -94,11 +96,37 @@ def test_the_process_goes_with_the_request(tmp_path: Path, body: list[bytes], st
     _, _, finished = ask(script, body, stays=stays, deadline_s=deadline_s)
     pids = (tmp_path / "pids").read_text().split() if (tmp_path / "pids").exists() else []
     assert not finished
-    assert [pid for pid in pids if _runs(pid)] == []
+    assert all(_ended(pid) for pid in pids)
 
 
-def _runs(pid: str) -> bool:
+def test_the_process_goes_when_nobody_takes_its_answer(tmp_path: Path) -> None:
+    script = f"echo $$ > {tmp_path}/pid; printf 'A: b\\n\\n'; exec yes"
+
+    async def receive() -> Message:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await anyio.sleep_forever()
+
+    async def answered() -> None:
+        program = CgiProgram(["sh", "-c", script], max_body_bytes=0, deadline_s=600, idle_s=0.1)
+        with anyio.fail_after(60):
+            await program.answer(POST, {"type": "http", "method": "GET", "headers": []}, receive, send)
+
+    needs("sh")
+    anyio.run(answered)
+    assert _ended((tmp_path / "pid").read_text().strip())
+
+
+def _ended(pid: str) -> bool:
+    """Waits for a process that was killed: what is no child of ours may die a moment later."""
     try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
+        handle = os.pidfd_open(int(pid))
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], 20)[0])
+    finally:
+        os.close(handle)

@@ -81,7 +81,7 @@ def test_requests(served: Served, credential: str, ask: Callable[[Hub], Asked], 
     [
         pytest.param(b"garbage", 400, id="garbage"),
         pytest.param(line("want " + "A" * 40), 400, id="upper-case"),
-        pytest.param(b"0000" * 1_048_577, 400, id="too-large"),
+        pytest.param(b"0000" * 1_048_577, 413, id="too-large"),
         pytest.param(b"0000", 200, id="probe"),
         pytest.param(b"", 200, id="empty"),
     ],
