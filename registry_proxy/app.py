@@ -12,7 +12,14 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registry_proxy.content.store import ContentStore
-from registry_proxy.endpoints.answers import API_VERSION, answer_error, answer_http_exception, answer_unforeseen
+from registry_proxy.endpoints.answers import (
+    API_VERSION,
+    CHALLENGE,
+    answer_error,
+    answer_http_exception,
+    answer_unforeseen,
+    is_mirror_traffic,
+)
 from registry_proxy.endpoints.blobs import Blobs
 from registry_proxy.endpoints.callers import Callers
 from registry_proxy.endpoints.exchange import exchange_of
@@ -94,7 +101,11 @@ def _named_hub(hub: ASGIApp) -> ASGIApp:
 
 
 async def _version(request: Request) -> Response:
-    return JSONResponse({}, headers=API_VERSION)
+    """Open to everyone, and with a challenge all the same: skopeo, podman and CRI-O look for one here and nowhere else.
+    Who has no credentials goes on without.
+    """
+    challenge = {} if is_mirror_traffic(request) else {"WWW-Authenticate": CHALLENGE}
+    return JSONResponse({}, headers={**API_VERSION, **challenge})
 
 
 async def _refuse_write(request: Request) -> Response:

@@ -15,7 +15,7 @@ from registry_proxy.floxhub.resolver import Outcome
 from registry_proxy.images.content import Content
 
 API_VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
-_REALM = "FloxHub: user oauth, password a FloxHub token"
+CHALLENGE = 'Basic realm="FloxHub: user oauth, password a FloxHub token", charset="UTF-8"'
 _WORDS = {400: "BAD_REQUEST", 404: "NOT_FOUND", 405: "UNSUPPORTED"}
 
 
@@ -41,13 +41,18 @@ def answer_error(request: Request, error: Exception) -> Response:
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     status = error.status
-    if status in (401, 403) and "ns" in request.query_params:
+    if status in (401, 403) and is_mirror_traffic(request):
         # Mirror traffic. A 401 would attract the secret that was meant for the registry that we stand before, and
         # either would stop some clients from going on to it.
         status = 404
     if status == 401:
-        headers["WWW-Authenticate"] = f'Basic realm="{_REALM}", charset="UTF-8"'
+        headers["WWW-Authenticate"] = CHALLENGE
     return _error(status, error.code, str(error), headers)
+
+
+def is_mirror_traffic(request: Request) -> bool:
+    """Whether the client takes us for a mirror, and may have another registry's credentials for us."""
+    return "ns" in request.query_params
 
 
 def answer_http_exception(request: Request, error: Exception) -> Response:

@@ -29,10 +29,12 @@ def message(answer: httpx2.Response) -> str:
     return str(error["message"])
 
 
-def test_version(world: World) -> None:
+@pytest.mark.parametrize(("query", "challenged"), [("", True), ("?ns=docker.io", False)])
+def test_version(world: World, query: str, challenged: bool) -> None:
     with running_registry(world.settings()) as client:
-        answer = client.get("/v2/")
+        answer = client.get(f"/v2/{query}")
     assert (answer.status_code, answer.headers["docker-distribution-api-version"]) == (200, "registry/2.0")
+    assert answer.headers.get("www-authenticate", "").startswith("Basic ") is challenged
 
 
 def test_an_image_is_pulled_by_tag_then_by_digest(world: World) -> None:
