@@ -8,7 +8,9 @@ Shape: https://github.com/opencontainers/image-spec/blob/main/manifest.md#guidel
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
+from flox_formats.digest import Digest
 from registry_proxy.images.annotations import CREATED, ENVIRONMENT, GENERATION, LOCKFILE_DIGEST, TITLE, rfc3339
 from registry_proxy.images.content import LOCKFILE, MANIFEST, Content, Descriptor
 from registry_proxy.images.environment_image import EnvironmentImage
@@ -17,13 +19,28 @@ EMPTY_CONFIG = Content("application/vnd.oci.empty.v1+json", b"{}")
 """OCI's stand-in for the config of what is not a container image."""
 
 
+class File(Protocol):
+    """Content, or what becomes content when somebody wants its bytes."""
+
+    @property
+    def media_type(self) -> str: ...
+
+    @property
+    def digest(self) -> Digest: ...
+
+    @property
+    def data(self) -> bytes: ...
+
+    def descriptor(self, **more: object) -> Descriptor: ...
+
+
 @dataclass(frozen=True)
 class Artifact:
     """`subject` is the index of an environment image. The annotations are on the descriptor that lists it, too."""
 
     subject: Content
     artifact_type: str
-    file: Content
+    file: File
     annotations: Mapping[str, str]
 
     @classmethod
@@ -31,7 +48,7 @@ class Artifact:
         cls,
         image: EnvironmentImage,
         artifact_type: str,
-        file: Content,
+        file: File,
         *,
         title: str,
         created: int | None = None,

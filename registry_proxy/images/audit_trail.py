@@ -6,14 +6,17 @@ came about as well, and so its digest changes when, and only when, something mor
 history only grows, every trail that ever was can be made again from a later history: it is a beginning of it.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
+from flox_formats.digest import Digest
 from flox_formats.history import HistoryEntry
 from flox_formats.json_document import canonical_json
 from registry_proxy.images.annotations import rfc3339
 from registry_proxy.images.artifact import Artifact
-from registry_proxy.images.content import Content
+from registry_proxy.images.content import Descriptor
 from registry_proxy.images.environment_image import EnvironmentImage
 
 ARTIFACT_TYPE = "application/vnd.floxbridge.audit-trail.v1"
@@ -38,12 +41,40 @@ class AuditTrails:
         for position in range(end - 1, oldest - 1, -1):
             entry = self._history[position]
             if image.generation.number in (entry.current_generation, entry.previous_generation):
-                file = Content(MEDIA_TYPE, b"".join(self._lines[: position + 1]))
+                file = _Beginning(self._lines, position + 1, *self._sums[position])
                 yield Artifact.about(image, ARTIFACT_TYPE, file, title="audit-trail.jsonl", created=entry.timestamp)
 
     @cached_property
     def _lines(self) -> list[bytes]:
         return [_line(entry) for entry in self._history]
+
+    @cached_property
+    def _sums(self) -> list[tuple[Digest, int]]:
+        """Digest and size of each beginning, by going through the history once: there may be many, and long ones."""
+        hashed, size, sums = hashlib.sha256(), 0, []
+        for line in self._lines:
+            hashed.update(line)
+            size += len(line)
+            sums.append((Digest(hashed.copy().hexdigest()), size))
+        return sums
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """The file of a trail: the first `count` of a history's lines, which are put together when they are wanted."""
+
+    lines: Sequence[bytes]
+    count: int
+    digest: Digest
+    size: int
+    media_type: str = MEDIA_TYPE
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.lines[: self.count])
+
+    def descriptor(self, **more: object) -> Descriptor:
+        return {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size, **more}
 
 
 def _line(entry: HistoryEntry) -> bytes:

@@ -4,7 +4,7 @@ Belongs here: which bytes answer a question. An image is made when it is first a
 where it was lost or never seen: the content store first, else the environment's generations, newest first (design 4.2).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -36,12 +36,12 @@ from registry_proxy.nix.binary_cache import BinaryCache
 from registry_proxy.repositories.closures import Closures
 from registry_proxy.repositories.exhausted import Exhausted
 from registry_proxy.repositories.generation_images import GenerationImages, GenerationIndex
+from registry_proxy.repositories.generation_walks import GenerationWalks, Look
 from registry_proxy.repositories.index_referrers import IndexReferrers, Listing, described
 
 _MANIFEST_TYPES = (INDEX, MANIFEST)
 _TRY_AGAIN_S = 30.0
 T = TypeVar("T")
-Look = Callable[[], Awaitable[T | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class EnvironmentImages:
         self._index_referrers = index_referrers
         self._store, self._holdings, self._downloads, self._caches = store, holdings, downloads, caches
         self._threads = threads
+        self._walks = GenerationWalks(images, index_referrers)
         self._all_closures = Exhausted(_TRY_AGAIN_S)
 
     async def tagged(self, view: View, tag: Tag) -> TaggedImage:
@@ -169,30 +170,17 @@ class EnvironmentImages:
         """
         resolution = await self._resolver.proved(view)
         known = resolution.snapshot
-        found = await self._search(known, digest, lambda: self._holding(known, digest))
+        found = await self._walks.find(known, digest, lambda: self._holding(known, digest))
         if found is not None or resolution.outcome is Outcome.FRESH:
             return known, found
         newer = (await self._resolver.live(view)).snapshot
         if newer.commit != known.commit:
-            found = await self._search(newer, digest, lambda: self._holding(newer, digest))
+            found = await self._walks.find(newer, digest, lambda: self._holding(newer, digest))
         return newer, found
 
-    async def _search(self, snapshot: Snapshot, digest: Digest, look: Look[T]) -> T | None:
-        """What `look` finds at last. Makes what costs little: images, and the referrers that need no closure."""
-        trails = AuditTrails(snapshot.generations.history)
-        found = await look()
-        for number in _newest_first(snapshot):
-            if found is not None:
-                break
-            image = await self._images.usable(snapshot, number)
-            if image is not None:
-                await self._index_referrers.make(image, trails, digest)
-                found = await look()
-        return found
-
     async def _search_closures(self, snapshot: Snapshot, look: Look[T]) -> T | None:
-        """The same, making what binary caches have to be asked for: closure artifacts and bills of materials."""
-        for number in _newest_first(snapshot):
+        """What `look` finds after making what binary caches are asked for: closure artifacts and bills of materials."""
+        for number in sorted(snapshot.generations.generations, reverse=True):
             image = await self._images.usable(snapshot, number)
             if image is None:
                 continue
@@ -218,8 +206,9 @@ class EnvironmentImages:
         """Bytes that were here once and are not now: somebody emptied the store below us."""
         snapshot = (await self._resolver.proved(view)).snapshot
         self._images.forget(snapshot.environment)
+        self._walks.forget(snapshot.environment)
         self._all_closures.forget(snapshot.environment)
-        stored = await self._search(snapshot, digest, lambda: self._find_stored(digest))
+        stored = await self._walks.find(snapshot, digest, lambda: self._find_stored(digest))
         stored = stored or await self._search_closures(snapshot, lambda: self._find_stored(digest))
         if stored is None:
             raise BlobUnknown(f"{digest} of {view} is gone from the content store, and no generation makes it")
@@ -236,7 +225,3 @@ class EnvironmentImages:
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(function, limiter=self._threads)
-
-
-def _newest_first(snapshot: Snapshot) -> list[int]:
-    return sorted(snapshot.generations.generations, reverse=True)

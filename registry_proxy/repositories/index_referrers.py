@@ -5,7 +5,7 @@ trail need nothing but what FloxHub said; a bill needs the closure, and a closur
 bill: half of one would pass for a whole one. The rest is listed all the same, with the reason as a warning.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
@@ -97,12 +97,16 @@ class IndexReferrers:
         """
 
         def find() -> None:
-            for artifact in chain([lockfile_artifact(image)], trails.artifacts(image, among_last=_MAX_OLD_TRAILS)):
-                if digest in (artifact.manifest.digest, artifact.file.digest, EMPTY_CONFIG.digest):
+            for artifact in _cheap(image, trails):
+                if digest in _digests(artifact):
                     self._keep(image.environment, artifact)
                     return
 
         await self._in_thread(find)
+
+    async def digests(self, image: EnvironmentImage, trails: AuditTrails) -> list[Digest]:
+        """Those that `make` would make something for."""
+        return await self._in_thread(lambda: [it for artifact in _cheap(image, trails) for it in _digests(artifact)])
 
     async def bill(self, image: EnvironmentImage, system: System) -> Content:
         """The manifest of the bill for one of the image's systems. Raises as `listing` does."""
@@ -153,6 +157,15 @@ class IndexReferrers:
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(function, limiter=self._threads)
+
+
+def _cheap(image: EnvironmentImage, trails: AuditTrails) -> Iterator[Artifact]:
+    """The artifacts that need no closure."""
+    return chain([lockfile_artifact(image)], trails.artifacts(image, among_last=_MAX_OLD_TRAILS))
+
+
+def _digests(artifact: Artifact) -> tuple[Digest, ...]:
+    return (artifact.manifest.digest, artifact.file.digest, EMPTY_CONFIG.digest)
 
 
 def described(manifest: Content) -> Descriptor:

@@ -340,3 +340,24 @@ def test_more_environments_are_asked_for_than_images_are_remembered(world: World
             home = f"/v2/flox/empty/acme/{name}"
             assert digest_of(client, "1", home) == digest
             assert client.get(f"{home}/referrers/{digest}").json()["manifests"]
+
+
+def test_a_digest_that_nobody_has_is_looked_for_once(world: World) -> None:
+    """Of more generations than images are remembered. What would be read to make them again is taken away meanwhile."""
+    hello = world.package("hello", "hi")
+    for _ in range(40):
+        world.push("acme/web", hello)
+    settings = world.settings(resolve_ttl_s=3600)
+    with running_registry(settings) as client:
+        known = digest_of(client, "3")
+        invented = [Digest.of(b"%d" % number) for number in range(20)]
+        assert client.get(f"{WEB}/manifests/{invented[0]}").status_code == 404
+        for folder in (world.root / "state" / "floxhub" / "acme" / "web").iterdir():
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        for digest in invented:
+            for route in ("manifests", "blobs"):
+                answer = client.get(f"{WEB}/{route}/{digest}")
+                assert answer.status_code == 404, answer.text
+            assert client.get(f"{WEB}/referrers/{digest}").json()["manifests"] == []
+        assert client.get(f"{WEB}/manifests/{known}").status_code == 200

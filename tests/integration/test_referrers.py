@@ -158,7 +158,8 @@ def test_replicas_and_restarts_agree(world: World) -> None:
         assert found == [listed(again, digest_of(again, tag)) for tag in ("1", "2")]
 
 
-def test_a_replica_answers_digests_of_artifacts_that_it_never_saw(world: World) -> None:
+@pytest.mark.parametrize("after_another", [False, True], ids=["at-once", "after-a-digest-that-nobody-has"])
+def test_a_replica_answers_digests_of_artifacts_that_it_never_saw(world: World, after_another: bool) -> None:
     hello = world.package("hello", "hi")
     world.push("acme/web", hello)
     with running_registry(world.settings("one")) as one:
@@ -171,6 +172,8 @@ def test_a_replica_answers_digests_of_artifacts_that_it_never_saw(world: World) 
     for path in paths:
         shutil.rmtree(world.root / "fresh", ignore_errors=True)
         with running_registry(world.settings("fresh")) as fresh:
+            if after_another:
+                assert fresh.get(f"{WEB}/blobs/{Digest.of(path.encode())}").status_code == 404
             answer = fresh.get(f"{WEB}/{path}")
             assert answer.status_code == 200, path
             assert str(Digest.of(answer.content)) == path.rpartition("/")[2]

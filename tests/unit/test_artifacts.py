@@ -132,5 +132,7 @@ def test_every_trail_that_ever_was_is_made_again_from_a_later_history() -> None:
 
 def test_old_trails_are_made_up_to_a_bound() -> None:
     trails = AuditTrails(history([None, None, 1, 2, 1, 2]).history)
+    assert all(it.file.digest == Digest.of(it.file.data) for it in trails.artifacts(image(1)))
+    assert all(it.file.descriptor()["size"] == len(it.file.data) for it in trails.artifacts(image(1)))
     assert len(list(trails.artifacts(image(1)))) == 6
     assert len(list(trails.artifacts(image(1), among_last=2))) == 2
