@@ -3,29 +3,41 @@
 Errors: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
 """
 
-from collections.abc import Mapping
-
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from registry_proxy.endpoints.exchange import exchange_of
 from registry_proxy.errors import FloxHubGarbled, FloxHubUnavailable, RegistryError
-from registry_proxy.floxhub.resolver import Outcome
+from registry_proxy.floxhub.resolver import Outcome, Resolution
 from registry_proxy.images.content import Content
 
 API_VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
 CHALLENGE = 'Basic realm="FloxHub: user oauth, password a FloxHub token", charset="UTF-8"'
+NOT_SHARED = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
+"""On what depends on who asks: a cache for many clients may not keep it, and one for a single client asks each time
+whether it still holds, which the ETag makes cheap."""
 _WORDS = {400: "BAD_REQUEST", 404: "NOT_FOUND", 405: "UNSUPPORTED"}
 
 
-def answer_content(request: Request, content: Content, more: Mapping[str, str] | None = None) -> Response:
+def answer_content(request: Request, content: Content) -> Response:
     """Content with its digest; 304 without a body when the client has it already."""
     etag = f'"{content.digest}"'
-    headers = {**API_VERSION, "Docker-Content-Digest": str(content.digest), "ETag": etag, **(more or {})}
+    headers = {**API_VERSION, "Docker-Content-Digest": str(content.digest), "ETag": etag}
     if matches_etag(request, etag):
         return Response(status_code=304, headers=headers)
     return Response(content.data, headers=headers, media_type=content.media_type)
+
+
+def of_environment(request: Request, answer: Response, resolution: Resolution) -> Response:
+    """An environment's answer, which says how FloxHub's was come by, and how many whole seconds ago."""
+    exchange_of(request.scope).outcome = resolution.outcome
+    answer.headers.update({**NOT_SHARED, **resolution_headers(resolution)})
+    return answer
+
+
+def resolution_headers(resolution: Resolution) -> dict[str, str]:
+    return {"Floxbridge-Resolution": resolution.outcome.value, "Age": str(int(resolution.age_s))}
 
 
 def matches_etag(request: Request, etag: str) -> bool:
@@ -37,7 +49,7 @@ def answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RegistryError)
     if isinstance(error, FloxHubUnavailable | FloxHubGarbled):
         exchange_of(request.scope).outcome = Outcome.FAILED
-    headers = dict(API_VERSION)
+    headers = {**API_VERSION, **NOT_SHARED}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     status = error.status

@@ -17,7 +17,7 @@ from registry_proxy.content.downloads import Download
 from registry_proxy.content.file_span import FILE_BODIES, FileSpan, OpenFile
 from registry_proxy.content.page_cache import PIECE_BYTES, read_at
 from registry_proxy.content.store import StoredBlob
-from registry_proxy.endpoints.answers import API_VERSION, answer_content, matches_etag
+from registry_proxy.endpoints.answers import API_VERSION, answer_content, matches_etag, of_environment
 from registry_proxy.endpoints.callers import Callers
 from registry_proxy.endpoints.paths import asked_repository
 from registry_proxy.errors import RangeUnsatisfiable
@@ -44,8 +44,8 @@ class Blobs:
         if isinstance(repository, EmptyRepository):
             return answer_content(request, self._empty.blob(digest))
         view = View(repository.environment, await self._callers.credential(request))
-        blob = await self._environments.blob(view, digest)
-        return await answer_blob(request, digest, blob)
+        shown = await self._environments.blob(view, digest)
+        return of_environment(request, await answer_blob(request, digest, shown.content), shown.resolution)
 
 
 async def answer_blob(request: Request, digest: Digest, blob: StoredBlob | Download) -> Response:

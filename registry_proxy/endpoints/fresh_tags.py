@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from registry_proxy.endpoints.answers import API_VERSION
+from registry_proxy.endpoints.answers import API_VERSION, NOT_SHARED
 from registry_proxy.endpoints.callers import Callers
 from registry_proxy.endpoints.exchange import exchange_of
 from registry_proxy.errors import RegistryError
@@ -107,5 +107,6 @@ def _unchanging_headers(index: Content) -> list[Header]:
         "ETag": f'"{index.digest}"',
         "Content-Length": str(len(index.data)),
         "Content-Type": index.media_type,
+        **NOT_SHARED,
     }
     return [(name.lower().encode(), value.encode()) for name, value in named.items()]

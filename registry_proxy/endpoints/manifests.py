@@ -4,12 +4,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from flox_formats.digest import Digest
-from registry_proxy.endpoints.answers import answer_content
+from registry_proxy.endpoints.answers import answer_content, of_environment
 from registry_proxy.endpoints.callers import Callers
 from registry_proxy.endpoints.exchange import exchange_of
 from registry_proxy.endpoints.paths import asked_repository
 from registry_proxy.floxhub.credential import View
-from registry_proxy.floxhub.resolver import Resolution
 from registry_proxy.images.reference import EmptyRepository, parse_reference, parse_tag
 from registry_proxy.repositories.empty import EmptyImages
 from registry_proxy.repositories.environments import EnvironmentImages
@@ -28,13 +27,8 @@ class Manifests:
             return answer_content(request, self._empty.manifest(reference))
         view = View(repository.environment, await self._callers.credential(request))
         if isinstance(reference, Digest):
-            return answer_content(request, await self._environments.manifest(view, reference))
+            shown = await self._environments.manifest(view, reference)
+            return of_environment(request, answer_content(request, shown.content), shown.resolution)
         tagged = await self._environments.tagged_index(view, parse_tag(reference))
-        exchange = exchange_of(request.scope)
-        exchange.generation, exchange.outcome = tagged.index.number, tagged.resolution.outcome
-        return answer_content(request, tagged.index.content, resolution_headers(tagged.resolution))
-
-
-def resolution_headers(resolution: Resolution) -> dict[str, str]:
-    """How FloxHub's answer was come by, and how many whole seconds ago."""
-    return {"Floxbridge-Resolution": resolution.outcome.value, "Age": str(int(resolution.age_s))}
+        exchange_of(request.scope).generation = tagged.index.number
+        return of_environment(request, answer_content(request, tagged.index.content), tagged.resolution)

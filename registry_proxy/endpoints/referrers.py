@@ -5,7 +5,7 @@ import re
 from starlette.requests import Request
 from starlette.responses import Response
 
-from registry_proxy.endpoints.answers import API_VERSION
+from registry_proxy.endpoints.answers import API_VERSION, of_environment
 from registry_proxy.endpoints.callers import Callers
 from registry_proxy.endpoints.paths import asked_repository
 from registry_proxy.floxhub.credential import View
@@ -28,18 +28,22 @@ class Referrers:
         repository = asked_repository(request)
         digest = parse_digest(request.path_params["digest"])
         wanted = request.query_params.get("artifactType")
-        listing = Listing()
-        if not isinstance(repository, EmptyRepository):
-            view = View(repository.environment, await self._callers.credential(request))
-            listing = await self._environments.referrers(view, digest, wanted)
-        found = [it for it in listing.descriptors if wanted in (None, it.get("artifactType"))]
-        index = Content.of_json(INDEX, {"schemaVersion": 2, "mediaType": INDEX, "manifests": found})
-        answer = Response(index.data, headers=API_VERSION, media_type=INDEX)
-        if wanted is not None:
-            answer.headers["OCI-Filters-Applied"] = "artifactType"
-        for warning in listing.warnings:
-            answer.headers.append("Warning", f'299 - "{_quotable(warning)}"')
-        return answer
+        if isinstance(repository, EmptyRepository):
+            return _answer(Listing(), wanted)
+        view = View(repository.environment, await self._callers.credential(request))
+        shown = await self._environments.referrers(view, digest, wanted)
+        return of_environment(request, _answer(shown.content, wanted), shown.resolution)
+
+
+def _answer(listing: Listing, wanted: str | None) -> Response:
+    found = [it for it in listing.descriptors if wanted in (None, it.get("artifactType"))]
+    index = Content.of_json(INDEX, {"schemaVersion": 2, "mediaType": INDEX, "manifests": found})
+    answer = Response(index.data, headers=API_VERSION, media_type=INDEX)
+    if wanted is not None:
+        answer.headers["OCI-Filters-Applied"] = "artifactType"
+    for warning in listing.warnings:
+        answer.headers.append("Warning", f'299 - "{_quotable(warning)}"')
+    return answer
 
 
 def _quotable(sentence: str) -> str:

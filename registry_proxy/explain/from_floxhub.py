@@ -50,7 +50,8 @@ class FromFloxHub:
 
     async def _with_digest(self, view: View, digest: Digest) -> tuple[TaggedImage, str]:
         """Newest first: what is asked about usually runs."""
-        numbers = sorted((int(tag) for tag in await self._environments.tags(view) if tag.isdecimal()), reverse=True)
+        tags = (await self._environments.tags(view)).content
+        numbers = sorted((int(tag) for tag in tags if tag.isdecimal()), reverse=True)
         for number in numbers:
             try:
                 tagged = await self._environments.tagged(view, GenerationTag(number))

@@ -6,7 +6,7 @@ where it was lost or never seen: the content store first, else the environment's
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -60,6 +60,14 @@ class TaggedIndex:
     resolution: Resolution
 
 
+@dataclass(frozen=True, slots=True)
+class Shown(Generic[T]):
+    """An answer, and how it was known that whoever asks may have it."""
+
+    content: T
+    resolution: Resolution
+
+
 class EnvironmentImages:
     """Everything raised is a RegistryError."""
 
@@ -104,22 +112,27 @@ class EnvironmentImages:
         resolution = await self._resolver.live(view)
         return resolution, resolution.snapshot.live()
 
-    async def tags(self, view: View) -> list[str]:
+    async def tags(self, view: View) -> Shown[list[str]]:
         """In lexical order, as the specification wants them."""
-        generations = (await self._resolver.live(view)).snapshot.generations
+        resolution = await self._resolver.live(view)
+        generations = resolution.snapshot.generations
         moving = ["latest", "live"] if generations.live is not None else []
-        return sorted([*moving, *map(str, generations.generations)])
+        return Shown(sorted([*moving, *map(str, generations.generations)]), resolution)
 
-    async def manifest(self, view: View, digest: Digest) -> Content:
-        holding = await self._find(view, digest)
+    async def manifest(self, view: View, digest: Digest) -> Shown[Content]:
+        resolution, holding = await self._find(view, digest)
         if holding is None or holding.media_type not in _MANIFEST_TYPES:
             raise ManifestUnknown(f"no generation of {view} has a manifest {digest}")
-        return Content(holding.media_type, await self._stored(view, holding))
+        return Shown(Content(holding.media_type, await self._stored(view, holding)), resolution)
 
-    async def blob(self, view: View, digest: Digest) -> StoredBlob | Download:
-        holding = await self._find(view, digest)
+    async def blob(self, view: View, digest: Digest) -> Shown[StoredBlob | Download]:
+        resolution, holding = await self._find(view, digest)
         if holding is None:
             raise BlobUnknown(f"no generation of {view} has a blob {digest}")
+        return Shown(await self._held_blob(view, holding), resolution)
+
+    async def _held_blob(self, view: View, holding: Holding) -> StoredBlob | Download:
+        digest = holding.digest
         stored = await self._find_stored(digest)
         source = holding.source
         if stored is not None or source is None:
@@ -129,20 +142,22 @@ class EnvironmentImages:
             raise NixCacheUnavailable(f"blob {digest} ({source.what}) comes from {source.cache}, no longer configured")
         return await self._downloads.join(digest, holding.size, lambda: cache.nar(source.url), what=source.what)
 
-    async def referrers(self, view: View, digest: Digest, wanted: str | None) -> Listing:
+    async def referrers(self, view: View, digest: Digest, wanted: str | None) -> Shown[Listing]:
         """What refers to `digest`, of the artifact type `wanted` or of any; it may list others too.
 
         To a platform manifest its closure artifact, to an index what `index_referrers.py` makes; to artifacts nothing.
         """
-        snapshot, holding = await self._find_cheaply(view, digest)
+        resolution, holding = await self._find_cheaply(view, digest)
         if holding is None or holding.subject is not None or holding.media_type not in _MANIFEST_TYPES:
-            return Listing()
+            return Shown(Listing(), resolution)
         if holding.media_type == MANIFEST and wanted not in (None, ARTIFACT_TYPE):
-            return Listing()
+            return Shown(Listing(), resolution)
         subject = Content(holding.media_type, await self._stored(view, holding))
         if holding.media_type == INDEX:
-            return await self._referrers_of_index((await self._resolver.live(view)).snapshot, subject, wanted)
-        return Listing((described(await self._closures.artifact(snapshot.environment, subject)),))
+            resolution = await self._resolver.live(view)
+            return Shown(await self._referrers_of_index(resolution.snapshot, subject, wanted), resolution)
+        closure = await self._closures.artifact(resolution.snapshot.environment, subject)
+        return Shown(Listing((described(closure),)), resolution)
 
     async def _referrers_of_index(self, snapshot: Snapshot, index: Content, wanted: str | None) -> Listing:
         number = int(index.fields().text_members("annotations")[GENERATION])
@@ -153,17 +168,18 @@ class EnvironmentImages:
             return await self._index_referrers.recorded(snapshot.environment, index.digest)
         return await self._index_referrers.listing(image, AuditTrails(snapshot.generations.history), wanted)
 
-    async def _find(self, view: View, digest: Digest) -> Holding | None:
+    async def _find(self, view: View, digest: Digest) -> tuple[Resolution, Holding | None]:
         """What is known of `digest`, if need be after making everything that the environment's generations make."""
-        snapshot, found = await self._find_cheaply(view, digest)
+        resolution, found = await self._find_cheaply(view, digest)
+        snapshot = resolution.snapshot
         if found is None and snapshot not in self._all_closures:
             found = await self._search_closures(snapshot, lambda: self._holding(snapshot, digest))
             if found is None:
                 self._all_closures.add(snapshot)
-        return found
+        return resolution, found
 
-    async def _find_cheaply(self, view: View, digest: Digest) -> tuple[Snapshot, Holding | None]:
-        """The same without asking binary caches, and the snapshot that was looked through.
+    async def _find_cheaply(self, view: View, digest: Digest) -> tuple[Resolution, Holding | None]:
+        """The same without asking binary caches, and the resolution whose snapshot was looked through.
 
         FloxHub has shown the environment to whoever asks within the last minute. An older answer than live will do at
         first; the digest may come from a replica that knows a newer one.
@@ -172,11 +188,12 @@ class EnvironmentImages:
         known = resolution.snapshot
         found = await self._walks.find(known, digest, lambda: self._holding(known, digest))
         if found is not None or resolution.outcome is Outcome.FRESH:
-            return known, found
-        newer = (await self._resolver.live(view)).snapshot
+            return resolution, found
+        resolution = await self._resolver.live(view)
+        newer = resolution.snapshot
         if newer.commit != known.commit:
             found = await self._walks.find(newer, digest, lambda: self._holding(newer, digest))
-        return newer, found
+        return resolution, found
 
     async def _search_closures(self, snapshot: Snapshot, look: Look[T]) -> T | None:
         """What `look` finds after making what binary caches are asked for: closure artifacts and bills of materials."""

@@ -129,7 +129,7 @@ def test_a_pull_is_counted_and_logged(world: World) -> None:
     assert facts == [
         {"method": "GET", "status": 200, "generation": 1, "outcome": "fresh"},
         {"method": "HEAD", "status": 200, "generation": 1, "outcome": "fresh"},
-        {"method": "GET", "status": 200, "generation": None, "outcome": None},
+        {"method": "GET", "status": 200, "generation": None, "outcome": "cached"},
         {"method": "GET", "status": 404, "generation": None, "outcome": None},
     ]
     assert [line["bytes"] for line in lines[:3]] == [len(first.content), 0, len(blob.content)]

@@ -94,6 +94,7 @@ def paths_of(client: httpx2.Client, repository: str) -> dict[str, str]:
     (closure,) = client.get(f"{repository}/referrers/{platform}", headers=headers).json()["manifests"]
     artifact = client.get(f"{repository}/manifests/{closure['digest']}", headers=headers).json()
     return {
+        **paths_of_index_referrers(client, repository, index.headers["docker-content-digest"]),
         "tag": f"{repository}/manifests/live",
         "number": f"{repository}/manifests/1",
         "index": f"{repository}/manifests/{index.headers['docker-content-digest']}",
@@ -107,6 +108,26 @@ def paths_of(client: httpx2.Client, repository: str) -> dict[str, str]:
         "closure-document": f"{repository}/blobs/{artifact['config']['digest']}",
         "nar": f"{repository}/blobs/{artifact['layers'][1]['digest']}",
     }
+
+
+def paths_of_index_referrers(client: httpx2.Client, repository: str, index: str) -> dict[str, str]:
+    """The list, and each artifact in it with its file: lockfile, bills of materials, audit trail."""
+    listing = f"{repository}/referrers/{index}"
+    paths = {"index-referrers": listing}
+    for referrer in client.get(listing, headers=CALLERS["right"]).json()["manifests"]:
+        title = referrer["annotations"]["org.opencontainers.image.title"]
+        paths[f"{title}-manifest"] = f"{repository}/manifests/{referrer['digest']}"
+        (file,) = client.get(paths[f"{title}-manifest"], headers=CALLERS["right"]).json()["layers"]
+        paths[f"{title}-file"] = f"{repository}/blobs/{file['digest']}"
+    assert len(paths) == 9
+    return paths
+
+
+def told_to_caches(answer: httpx2.Response) -> tuple[str | None, str | None]:
+    return answer.headers.get("cache-control"), answer.headers.get("vary")
+
+
+NOT_SHARED = ("private, no-cache", "Authorization")
 
 
 @pytest.mark.parametrize("knows_it_all", [True, False], ids=["after-someone-who-may", "first"])
@@ -123,9 +144,13 @@ def test_every_route_by_every_caller(hub: Hub, knows_it_all: bool) -> None:
                 assert answer.status_code == wanted, (caller, route, answer.text)
                 if wanted == 401:
                     assert answer.headers["www-authenticate"].startswith("Basic "), (caller, route)
+                assert told_to_caches(answer) == NOT_SHARED, (caller, route)
                 assert client.head(path, headers=headers).status_code == wanted, (caller, route)
             for route, path in public.items():
-                assert client.get(path, headers=headers).status_code == 200, (caller, route)
+                answer = client.get(path, headers=headers)
+                assert (answer.status_code, told_to_caches(answer)) == (200, NOT_SHARED), (caller, route)
+        known = client.get(private["tag"], headers={"If-None-Match": "*", **CALLERS["right"]})
+        assert (known.status_code, told_to_caches(known)) == (304, NOT_SHARED)
         assert paths_of(client, PUBLIC)["nar"].rpartition("/")[2] == private["nar"].rpartition("/")[2]
 
 
@@ -133,9 +158,29 @@ def test_bytes_of_a_private_environment_are_not_reached_through_a_public_one(hub
     with running_registry(hub.world.settings(**hub.settings)) as client:
         private = paths_of(client, PRIVATE)
         paths_of(client, PUBLIC)
-        for route in ("index", "manifest", "config", "closure"):
-            answer = client.get(private[route].replace("/secret/", "/web/"))
-            assert answer.status_code == 404, route
+        shared = {"tag", "number", "tags", "layer", "lockfile", "manifest.lock-file", "closure-document", "nar"}
+        shared |= {"audit-trail.jsonl-file"}  # the two have one history
+        for route in private.keys() - shared - {"referrers", "index-referrers"}:
+            for headers in CALLERS.values():
+                answer = client.get(private[route].replace("/secret/", "/web/"), headers=headers)
+                assert answer.status_code == 404, route
+        for route in ("referrers", "index-referrers"):
+            assert client.get(private[route].replace("/secret/", "/web/")).json()["manifests"] == [], route
+
+
+@pytest.mark.parametrize("asked_before", [True, False], ids=["that-is-here", "that-nobody-fetched"])
+def test_a_package_of_a_private_environment_is_not_reached_through_a_public_one(hub: Hub, asked_before: bool) -> None:
+    hub.world.push("acme/secret", hub.world.package("own", "mine"))
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        nar = paths_of(client, PRIVATE)["nar"]
+        assert nar != paths_of(client, PUBLIC)["nar"].replace("/web/", "/secret/")
+        if asked_before:
+            assert client.get(nar, headers=basic(RIGHT)).status_code == 200
+        for caller, headers in CALLERS.items():
+            answer = client.get(nar.replace("/secret/", "/web/"), headers=headers)
+            assert (answer.status_code, answer.json()["errors"][0]["code"]) == (404, "BLOB_UNKNOWN"), caller
+            assert client.head(nar.replace("/secret/", "/web/"), headers=headers).status_code == 404, caller
+        assert client.get(nar, headers=basic(RIGHT)).status_code == 200
 
 
 def test_a_rejected_token_is_told_from_a_missing_environment(hub: Hub) -> None:
@@ -148,9 +193,12 @@ def test_a_rejected_token_is_told_from_a_missing_environment(hub: Hub) -> None:
 
 @pytest.mark.parametrize("caller", ["none", "wrong", "foreign"])
 def test_mirror_traffic_is_never_challenged(hub: Hub, caller: str) -> None:
+    """On no route, by tag or by digest."""
     with running_registry(hub.world.settings(**hub.settings)) as client:
-        answer = client.get(f"{PRIVATE}/manifests/live?ns=docker.io", headers=CALLERS[caller])
-    assert (answer.status_code, "www-authenticate" in answer.headers) == (404, False)
+        for route, path in paths_of(client, PRIVATE).items():
+            for method in ("GET", "HEAD"):
+                answer = client.request(method, f"{path}?ns=docker.io", headers=CALLERS[caller])
+                assert (answer.status_code, "www-authenticate" in answer.headers) == (404, False), route
 
 
 def test_floxhub_is_shown_floxhub_tokens_only(hub: Hub) -> None:
@@ -213,7 +261,12 @@ def test_while_floxhub_is_away_each_sees_what_it_was_shown_also_after_a_restart(
     hub.upstream.fault = Fault.SERVER_ERROR
     with running_registry(hub.world.settings(**hub.settings)) as client:
         for route, path in paths.items():
-            assert client.get(path, headers=basic(RIGHT)).status_code == 200, route
+            answer = client.get(path, headers=basic(RIGHT))
+            told = (
+                "stale" if route in ("tag", "tags", "index-referrers") else "cached"
+            )  # of the rest a minute's proof will do
+            assert (answer.status_code, answer.headers["floxbridge-resolution"]) == (200, told), route
+            assert int(answer.headers["age"]) >= 0, route
             for other in ({}, basic(FOREIGN), basic(WRONG)):
                 assert client.get(path, headers=other).status_code == 503, route
 
