@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from registry_proxy.floxhub import local
+from registry_proxy.floxhub.hub_caller import Caller
+from registry_proxy.floxhub.hub_view import HubView
 from registry_proxy.floxhub.privacy import Visibility
 from tests.conftest import needs
 from tests.integration.hub_rig import git, serving
@@ -94,6 +96,15 @@ def test_what_is_made_private_meanwhile_is_not_listed(hub: Hub) -> None:
         held = Held(url, "git-upload-pack", len(LISTING))
         local.set_visibility(hub.root, WEB, Visibility.PRIVATE)
         assert b"refs/heads/" not in held.finish(LISTING)
+
+
+def test_git_is_told_what_there_was_when_it_was_judged(public_hub: Hub) -> None:
+    """Between judging a request and git's look at the branches there may be a push, too."""
+    view = HubView.of(public_hub.root, "acme", Caller(None))
+    public_hub.push(SECRET, "# secret", private=True)
+    told = tuple(f"{key}={value}" for key, value in view.settings())
+    listing = git("upload-pack", "--advertise-refs", str(public_hub.folder("acme")), config=told)
+    assert ("refs/heads/web" in listing, "secret" in listing) == (True, False)
 
 
 @contextmanager
