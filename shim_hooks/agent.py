@@ -23,7 +23,7 @@ from shim_hooks.bundle.spec import Spec
 from shim_hooks.bundle.token_mount import find_token
 from shim_hooks.container_key import shown_id
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realised import Realised, Wanted
+from shim_hooks.environment.realised import Realised, Shown, Wanted
 from shim_hooks.errors import NodeError, RegistryUnavailable, StoreFailed
 from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
 from shim_hooks.log import Log
@@ -233,7 +233,7 @@ class Agent:
         decision = decide(spec)
         if not isinstance(decision, InEnvironment) or not decision.exec_too:
             return None
-        return replace(decision.wanted, access_granted=True)
+        return replace(decision.wanted, shown=Shown.TO_ITS_PODS)
 
     def _place(self, container: _Container, realised: Realised, *, look: bool = False) -> bool:
         """Takes a lease and edits the bundle. Blocks.
@@ -246,6 +246,8 @@ class Agent:
             if look and not self._realiser.is_here(realised, decision.wanted.mode):
                 self._leases.drop(request.key)
                 return False
+            if realised.folders.is_private:
+                refuse_as_layer(realised.folders.own, "give floxbridge-node another state directory")
             mutable = self._stores.make_mutable(request.key, spec.user) if decision.nix_mutable else None
             own = self._own_store(request.key, container.rootfs, realised)
             edited = apply_edits(

@@ -159,7 +159,9 @@ def _add_realise(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     _add_token_file(parser)
     add_settings(
-        parser, Settings, ["registry_url", "state_dir", "trusted_key", "connect_timeout_s", "lookup_timeout_s"]
+        parser,
+        Settings,
+        ["registry_url", "state_dir", "trusted_key", "public_key", "connect_timeout_s", "lookup_timeout_s"],
     )
 
 

@@ -131,6 +131,7 @@ class Node:
             store,
             system=_system(),
             trusted=TrustedKeys(PublicKey.parse(key) for key in settings.trusted_key),
+            public=TrustedKeys(PublicKey.parse(key) for key in settings.public_key),
             log=log,
             landed=self._landed,
         )

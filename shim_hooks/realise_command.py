@@ -68,7 +68,7 @@ def _as_json(realised: Realised) -> str:
             "generation": realised.generation,
             "lockfile": str(realised.lockfile.digest),
             "store_path": str(realised.env_path),
-            "path": str(realised.store_dir / realised.env_path.base_name),
+            "path": str(realised.folders.path_of(realised.env_path)),
             "fetched_bytes": realised.fetched_bytes,
             "paths": len(realised.paths),
         }
@@ -80,6 +80,6 @@ def _as_text(realised: Realised) -> str:
     return (
         f"{realised.environment}:{realised.generation} is in the node's store, {len(realised.paths)} paths\n"
         f"  in a container  {realised.env_path}\n"
-        f"  on this node    {realised.store_dir / realised.env_path.base_name}\n"
+        f"  on this node    {realised.folders.path_of(realised.env_path)}\n"
         f"  fetched         {fetched}"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flox_formats.known_keys import KNOWN_KEYS
+from flox_formats.known_keys import KNOWN_KEYS, PUBLIC_KEYS
 from flox_formats.settings import count, seconds, setting, text, texts
 from flox_formats.signature import PublicKey
 
@@ -53,6 +53,9 @@ class Settings:
     socket: Path = setting(Path("/run/floxbridge/agent.sock"), _path, "where the launcher finds the agent")
     trusted_key: tuple[str, ...] = setting(
         KNOWN_KEYS, _keys, "public key NAME:BASE64 that vouches for packages (repeatable)"
+    )
+    public_key: tuple[str, ...] = setting(
+        PUBLIC_KEYS, _keys, "key of a cache that anybody may ask: all containers may see what it signed (repeatable)"
     )
     connect_timeout_s: float = setting(0.2, seconds, "how long a connection to the registry may take to open")
     lookup_timeout_s: float = setting(

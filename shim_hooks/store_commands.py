@@ -119,7 +119,7 @@ def _status(settings: Settings) -> dict[str, object]:
 
 def _contents(settings: Settings, leases: Leases | None) -> dict[str, object]:
     records = ClosureRecords(settings.state_dir / "closures")
-    inventory = InventoryReader(settings.state_dir / "store", records).read()
+    inventory = InventoryReader(settings.state_dir, records).read()
     kept = _leased(leases)
     closures: list[dict[str, object]] = []
     for closure in sorted(inventory.closures, key=lambda each: each.last_used, reverse=True):
@@ -129,7 +129,7 @@ def _contents(settings: Settings, leases: Leases | None) -> dict[str, object]:
                 "lockfile": str(closure.key.lockfile),
                 "environment": str(closure.key.lockfile) if origin is None else str(origin),
                 "paths": len(closure.paths),
-                "bytes": sum(inventory.entries[each].size for each in closure.members & inventory.entries.keys()),
+                "bytes": sum(inventory.entries[each].size for each in closure.places & inventory.entries.keys()),
                 "last_used": shown_time(closure.last_used),
                 "in_use": closure.is_in_use(kept),
             }

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flox_formats.store_path import StorePath
 from shim_hooks.environment.repair import Mended, Outcome, Repair
@@ -53,14 +54,20 @@ class _Broken:
 class _Result:
     verified: Verified
     links: VerifiedLinks
-    outcomes: Mapping[StorePath, Outcome] = field(default_factory=dict)
+    outcomes: Mapping[Path, Outcome] = field(default_factory=dict)
+    """By the place of what was broken."""
 
     @property
     def broken(self) -> list[_Broken]:
-        paths = [(each.path.store_path, each.why, tuple(map(str, each.closures))) for each in self.verified.broken] + [
-            (each.path, each.why, (str(each.linked.closure),)) for each in self.links.broken
-        ]
-        return [_Broken(path, why, closures, self.outcomes.get(path)) for path, why, closures in paths]
+        paths = (
+            _Broken(each.path.store_path, each.why, tuple(map(str, each.closures)), self.outcomes.get(each.place))
+            for each in self.verified.broken
+        )
+        links = (
+            _Broken(each.path, each.why, (str(each.linked.closure),), self.outcomes.get(each.place))
+            for each in self.links.broken
+        )
+        return [*paths, *links]
 
 
 def verify_store(settings: Settings, token: FloxHubToken | None, *, repair: bool, as_json: bool) -> int:
@@ -86,14 +93,14 @@ async def _repair(settings: Settings, token: FloxHubToken | None, store: NodeSto
         lookup_timeout_s=settings.lookup_timeout_s,
     )
     mending = Repair(registry.with_token(token), store, Leases(settings.state_dir / "leases"))
-    outcomes: dict[StorePath, Outcome] = {}
+    outcomes: dict[Path, Outcome] = {}
     try:
         for broken in verified.broken:
-            outcomes[broken.path.store_path] = await mending.mend(broken)
-        left = {path for path, outcome in outcomes.items() if outcome.mended in _STAYS_BROKEN}
+            outcomes[broken.place] = await mending.mend(broken)
+        left = {broken.path.store_path for broken in verified.broken if outcomes[broken.place].mended in _STAYS_BROKEN}
         links = await asyncio.to_thread(verify_links, store, left)
         for broken_links in links.broken:
-            outcomes[broken_links.path] = await mending.mend_links(broken_links)
+            outcomes[broken_links.place] = await mending.mend_links(broken_links)
     finally:
         await registry.aclose()
     return _Result(verified, links, outcomes)

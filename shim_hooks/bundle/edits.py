@@ -28,14 +28,15 @@ class OwnStore:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What to put the container into. `store_dir` is the node's folder of store paths, `own` the image's.
+    """What to put the container into. `folders` are the node's of store paths, the first above the next, `own` the
+    image's.
 
     `script` is what runs the command, as the arguments before it; empty where nothing needs to. `mutable` is where
     the container's own changes of the store go; None where it may make none.
     """
 
     generation: PinnedGeneration
-    store_dir: Path
+    folders: tuple[Path, ...]
     variables: Mapping[str, str]
     removed_variables: frozenset[str]
     rootfs_has_tmp: bool
@@ -59,9 +60,9 @@ def take_our_variables_out(spec: Spec, placement: Placement) -> Spec:
 
 def mount_the_store(spec: Spec, placement: Placement) -> Spec:
     """Last, so that no other mount covers it; below it there is none, or the decision would have refused."""
-    if placement.mutable is None and placement.own is None:
+    if len(placement.folders) == 1 and placement.mutable is None and placement.own is None:
         options = ("rbind", "rprivate", "ro", "nosuid", "nodev")
-        store = Mount(STORE_DIR, "bind", str(placement.store_dir), options)
+        store = Mount(STORE_DIR, "bind", str(placement.folders[0]), options)
     else:
         store = Mount(STORE_DIR, "overlay", "overlay", ("nosuid", "nodev", *_layers(placement)))
     return spec.without_mount(STORE_DIR).with_mounts(last=[store])
@@ -70,7 +71,7 @@ def mount_the_store(spec: Spec, placement: Placement) -> Spec:
 def _layers(placement: Placement) -> Iterator[str]:
     """The node's store lies over the image's own, so that nothing of an image stands in the environment's place."""
     own = placement.own
-    lower = [placement.store_dir, *(() if own is None else (own.hidden, own.path))]
+    lower = [*placement.folders, *(() if own is None else (own.hidden, own.path))]
     yield "lowerdir=" + ":".join(str(layer) for layer in lower if layer is not None)
     if placement.mutable is None:
         yield "ro"

@@ -25,7 +25,7 @@ def placement(
     activation = _activation(realised, mode, spec.env)
     return Placement(
         generation=PinnedGeneration(realised.environment, realised.generation, realised.lockfile.digest),
-        store_dir=realised.store_dir,
+        folders=realised.folders.folders,
         variables=activation.variables,
         removed_variables=REMOVED,
         rootfs_has_tmp=rootfs.has_tmp,

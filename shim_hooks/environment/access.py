@@ -15,6 +15,7 @@ from typing import Protocol, Self, TypeVar
 
 from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName
+from shim_hooks.environment.realised import Shown
 from shim_hooks.errors import NodeError, RegistryRefused, RegistryUnavailable, StoreFailed
 from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.log import Log
@@ -69,8 +70,9 @@ class Access:
         self._loaded = False
         self._began = clock()
 
-    async def check(self, environment: EnvironmentName, lockfile: Digest, token: FloxHubToken | None) -> None:
-        """Raises RegistryRefused for who may not use it, RegistryUnavailable where that cannot be known."""
+    async def check(self, environment: EnvironmentName, lockfile: Digest, token: FloxHubToken | None) -> Shown:
+        """To whom it is shown, as far as anybody asked. Raises RegistryRefused for who may not use it,
+        RegistryUnavailable where that cannot be known."""
         await self._load()
         locked = environment, lockfile
         if locked in self._public:
@@ -79,38 +81,43 @@ class Access:
             if age is not None and age < self._times.stale_s:
                 if age >= self._times.fresh_s:
                     self._ask(locked)
-                return
+                return Shown.TO_ALL
             if await self._is_still_public(locked):
-                return
+                return Shown.TO_ALL
         try:
             await (self._ask_as(locked, token) if token is not None else asyncio.shield(self._ask(locked)))
         except RegistryUnavailable as away:
             if not self._proved_before(locked, token):
                 raise _cannot_be_known(environment, away) from away
+        return _shown_to(token)
 
     def is_shown_to_all(self, environment: EnvironmentName, lockfile: Digest) -> bool:
         """Whether the registry has just shown it to whoever asked, so that nobody need ask. From any thread."""
         shown = self._public.get((environment, lockfile))
         return shown is not None and self._clock() - shown < self._times.fresh_s
 
-    async def note(self, environment: EnvironmentName, lockfile: Digest, token: FloxHubToken | None) -> None:
-        """The registry has shown it to this pod just now."""
+    async def note(self, environment: EnvironmentName, lockfile: Digest, token: FloxHubToken | None) -> Shown:
+        """The registry has shown it to this pod just now. Gives to whom it is shown, as far as anybody asked."""
         locked = environment, lockfile
         if token is not None:
             _remember(self._tokens, self._proof(locked, token), self._clock())
-            return
+            return Shown.TO_ALL if self.is_shown_to_all(*locked) else Shown.TO_ITS_PODS
         known = locked in self._public
         _remember(self._public, locked, self._clock())
         if not known:
             await self._save()
+        return Shown.TO_ALL
 
     async def check_while_away(
         self, environment: EnvironmentName, lockfile: Digest, token: FloxHubToken | None, away: RegistryUnavailable
-    ) -> None:
-        """For who asked the registry in vain. Raises RegistryUnavailable, from `away`."""
+    ) -> Shown:
+        """As `check`, for who asked the registry in vain. Raises RegistryUnavailable, from `away`."""
         await self._load()
-        if (environment, lockfile) not in self._public and not self._proved_before((environment, lockfile), token):
+        if (environment, lockfile) in self._public:
+            return Shown.TO_ALL
+        if not self._proved_before((environment, lockfile), token):
             raise _cannot_be_known(environment, away) from away
+        return Shown.TO_ITS_PODS
 
     async def forget(self, *, all_but: Collection[Digest]) -> None:
         """What was public a day ago or longer, and whose lockfile is not among `all_but`: those of the closures here.
@@ -204,6 +211,11 @@ def _remember(proofs: "OrderedDict[K, V]", key: K, value: V) -> None:
     proofs.move_to_end(key)
     if len(proofs) > _MAX_PROOFS:
         proofs.popitem(last=False)
+
+
+def _shown_to(token: FloxHubToken | None) -> Shown:
+    """For who it was shown to: whether others would be shown it nobody asked, if there was a token."""
+    return Shown.TO_ALL if token is None else Shown.TO_ITS_PODS
 
 
 def _cannot_be_known(environment: EnvironmentName, away: RegistryUnavailable) -> RegistryUnavailable:

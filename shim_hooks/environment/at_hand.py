@@ -22,11 +22,11 @@ _SETTLED_S = 2.0
 
 @dataclass(slots=True)
 class _Remembered:
-    """`looked_at_ns` is when the store had last changed as all of it was found there; None when that is not known."""
+    """`looked_at_ns` is when its folders had last changed as all of it was found there; None when nobody knows."""
 
     realised: Realised
     record: RecordKey
-    looked_at_ns: int | None = None
+    looked_at_ns: tuple[int, ...] | None = None
 
 
 class AtHand:
@@ -53,10 +53,11 @@ class AtHand:
         found = self._remembered.find(key)
         if found is None:
             return False
-        changed_ns = self._store.changed_ns()
-        settled = 0 < changed_ns < time.time_ns() - int(_SETTLED_S * 1e9)
+        folders = found.realised.folders
+        changed_ns, long_ago_ns = folders.changed_ns(), time.time_ns() - int(_SETTLED_S * 1e9)
+        settled = changed_ns is not None and all(0 < each < long_ago_ns for each in changed_ns)
         if not settled or found.looked_at_ns != changed_ns:
-            if self._store.missing(found.realised.paths):
+            if changed_ns is None or folders.narrowed(found.realised.paths) != folders:
                 self._remembered.drop(key)
                 return False
             found.looked_at_ns = changed_ns if settled else None

@@ -22,11 +22,13 @@ from shim_hooks.environment.activation_files import FOLDER as ACTIVATION
 from shim_hooks.environment.activation_files import activation_files
 from shim_hooks.environment.link import Directory, LinkPlan, plan_links
 from shim_hooks.environment.mode import Mode
+from shim_hooks.environment.tree import Tree
 from shim_hooks.errors import StoreFailed
 from shim_hooks.store.closures import ClosureRecord
 from shim_hooks.store.disk import disk_errors
 from shim_hooks.store.linked_environments import Linked
 from shim_hooks.store.node_store import NodeStore
+from shim_hooks.store.store_folders import StoreFolders
 
 _FORMAT = 2
 """Part of the name: raise it when the same lockfile shall give other files."""
@@ -63,9 +65,14 @@ def environment_path(
 
 
 def ensure_environment(
-    store: NodeStore, environment: EnvironmentName, record: ClosureRecord, system: System, mode: Mode
+    store: NodeStore,
+    folders: StoreFolders,
+    environment: EnvironmentName,
+    record: ClosureRecord,
+    system: System,
+    mode: Mode,
 ) -> tuple[StorePath, bool]:
-    """The linked environment of a closure that is complete in `store`, and whether it was made just now. Blocks.
+    """The linked environment of a closure that is complete in `folders`, and whether it was made just now. Blocks.
 
     Raises LinkConflict, ContentRejected, Refused for `[vars]` that cannot be variables, and StoreFailed.
     """
@@ -73,24 +80,24 @@ def ensure_environment(
         environment, record.lockfile.digest, system, mode, record.lockfile.selected_outputs(system)
     )
     linked = Linked(environment, record.key, mode)
-    if store.has(env_path):
+    if folders.has(env_path):
         if not store.linked.has(env_path):
             with suppress(StoreFailed):  # that it cannot be compared later is no reason to start no container now
                 store.linked.keep(env_path, linked)
         return env_path, False
     store.linked.keep(env_path, linked)
-    files = environment_files(store, environment, record, mode, env_path)
-    with store.staging() as place:
-        write_environment(place / env_path.base_name, files, env_path)
-        store.publish(place / env_path.base_name, env_path)
+    files = environment_files(folders.tree, environment, record, mode, env_path)
+    with store.staging() as staging:
+        write_environment(staging / env_path.base_name, files, env_path)
+        store.publish(staging / env_path.base_name, folders.own / env_path.base_name)
     return env_path, True
 
 
 def environment_files(
-    store: NodeStore, environment: EnvironmentName, record: ClosureRecord, mode: Mode, env_path: StorePath
+    tree: Tree, environment: EnvironmentName, record: ClosureRecord, mode: Mode, env_path: StorePath
 ) -> Files:
     """What belongs into the environment `env_path`. The same each time, so that one can be compared with it."""
-    plan = plan_links(record.lockfile.selected_outputs(record.document.system), store.tree, mode)
+    plan = plan_links(record.lockfile.selected_outputs(record.document.system), tree, mode)
     return planned_files(
         plan,
         env_path=env_path,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 from flox_formats.closure import ClosurePath
-from flox_formats.store_path import StorePath
 from shim_hooks.environment.growing_blob import growing_blob
 from shim_hooks.environment.turns import Line, Ticket, Turns
 from shim_hooks.store.blob_file import BlobFile
@@ -26,11 +25,11 @@ class Blobs(Protocol):
 
 
 class PathFetch:
-    """One of them. `received` are the bytes off the network so far, compressed; `kept` are those that an earlier try
-    left. `task` ends when the path is there."""
+    """One of them, to lie at `place`. `received` are the bytes off the network so far, compressed; `kept` are those
+    that an earlier try left. `task` ends when the path is there."""
 
-    def __init__(self, path: ClosurePath) -> None:
-        self.path = path
+    def __init__(self, path: ClosurePath, place: Path) -> None:
+        self.path, self.place = path, place
         self.received = self.kept = 0
         self.ticket: Ticket = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None]
@@ -62,20 +61,20 @@ class PathFetches:
         self._store = store
         self._turns = Turns(parallel)
         self._unpackers = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="unpack")
-        self._under_way: dict[StorePath, PathFetch] = {}
+        self._under_way: dict[Path, PathFetch] = {}
 
-    def join(self, path: StorePath, line: Line) -> PathFetch | None:
-        """One that is under way. If it still waits for its turn, it waits in `line`, too."""
-        fetch = self._under_way.get(path)
+    def join(self, place: Path, line: Line) -> PathFetch | None:
+        """One that is under way to this place. If it still waits for its turn, it waits in `line`, too."""
+        fetch = self._under_way.get(place)
         if fetch is not None and not fetch.ticket.done():
             self._turns.queue(fetch.ticket, line)
         return fetch
 
-    def start(self, repository: str, path: ClosurePath, blobs: Blobs, line: Line) -> PathFetch:
+    def start(self, repository: str, path: ClosurePath, place: Path, blobs: Blobs, line: Line) -> PathFetch:
         """For a path that is neither there nor under way, when it is its turn. `blobs` asks as who wants it first."""
-        fetch = self._under_way[path.store_path] = PathFetch(path)
+        fetch = self._under_way[place] = PathFetch(path, place)
         fetch.task = asyncio.create_task(self._bring(repository, fetch, blobs), name=f"fetch {path.store_path}")
-        fetch.task.add_done_callback(lambda task: self._landed(path.store_path, task))
+        fetch.task.add_done_callback(lambda task: self._landed(place, task))
         self._turns.queue(fetch.ticket, line)
         return fetch
 
@@ -93,17 +92,17 @@ class PathFetches:
 
     async def _bring(self, repository: str, fetch: PathFetch, blobs: Blobs) -> None:
         path = fetch.path
-        async with self._turns.turn(fetch.ticket), entered_in_thread(self._store.staging()) as place:
-            tree = place / path.store_path.base_name
-            async with growing_blob(self._store, path, place, executor=self._unpackers) as blob:
+        async with self._turns.turn(fetch.ticket), entered_in_thread(self._store.staging()) as staging:
+            tree = staging / path.store_path.base_name
+            async with growing_blob(self._store, path, staging, executor=self._unpackers) as blob:
                 fetch.kept = blob.kept
                 await blobs.download(repository, blob, received=fetch.came)
                 await in_thread(lambda: _unpack(blob, path, tree), executor=self._unpackers)
             # In other threads than those that unpack: as many as wait share one sync.
-            await in_thread(lambda: self._store.publish(tree, path.store_path))
+            await in_thread(lambda: self._store.publish(tree, fetch.place))
 
-    def _landed(self, path: StorePath, task: asyncio.Task[None]) -> None:
-        del self._under_way[path]
+    def _landed(self, place: Path, task: asyncio.Task[None]) -> None:
+        del self._under_way[place]
         if not task.cancelled():
             task.exception()  # retrieved: whoever waited may have gone
 

@@ -26,7 +26,7 @@ from shim_hooks.environment.flight import Flight
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.path_fetches import PathFetches
 from shim_hooks.environment.progress import UnderWay
-from shim_hooks.environment.realised import Realised, Wanted
+from shim_hooks.environment.realised import Realised, Shown, Wanted
 from shim_hooks.environment.turns import Line
 from shim_hooks.errors import Refused, RegistryUnavailable, StillFetching
 from shim_hooks.floxhub_token import FloxHubToken
@@ -36,6 +36,7 @@ from shim_hooks.store.closures import ClosureRecord
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.pins import Pin
 from shim_hooks.store.public_environments import PublicEnvironments
+from shim_hooks.store.store_folders import StoreFolders
 from shim_hooks.threads import in_thread
 
 _SHARE = 0.95
@@ -48,7 +49,8 @@ class Registry(ClosureSource, AccessRegistry, Protocol):
     def resolve_at_once(self, asked: EnvironmentRef, system: System) -> RegistryEnvironment | None: ...
 
 
-_Key = tuple[EnvironmentName, Digest, Mode]
+_Key = tuple[EnvironmentName, Digest, Mode, StoreFolders]
+"""The same lockfile may come to two places, where some pods have a token and some are shown it without."""
 
 
 class Realiser:
@@ -65,12 +67,14 @@ class Realiser:
         *,
         system: System,
         trusted: TrustedKeys,
+        public: TrustedKeys,
         log: Log,
         landed: Callable[[int], None] = lambda fetched_bytes: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry, self._store, self._tell_landed = registry, store, landed
-        self._system, self._trusted, self._log, self._clock = system, trusted, log, clock
+        self._system, self._log, self._clock = system, log, clock
+        self._trusted, self._public = trusted, public
         self._paths = PathFetches(store)
         self._access = Access(registry, PublicEnvironments(store.root / "closures" / "known" / "public.json"), log)
         self._at_hand = AtHand(store)
@@ -78,8 +82,8 @@ class Realiser:
 
     async def pin_down(self, wanted: Wanted, *, deadline_s: float) -> Wanted:
         """The same with generation and lockfile, asked for now; who may not use it gets the error."""
-        found = await self._resolve_or_recall(wanted, time.monotonic() + deadline_s * _SHARE)
-        return replace(wanted, generation=found.generation, lockfile=found.lockfile, access_granted=True)
+        found, shown = await self._resolve_or_recall(wanted, time.monotonic() + deadline_s * _SHARE)
+        return replace(wanted, generation=found.generation, lockfile=found.lockfile, shown=shown)
 
     def pin_down_at_once(self, wanted: Wanted) -> Wanted | None:
         """As `pin_down`, where the registry says in a moment that nothing has changed since. Blocks. None says nothing.
@@ -91,7 +95,7 @@ class Realiser:
         found = self._registry.resolve_at_once(wanted.ref, self._system)
         if found is None or not self._store.known_generations.is_remembered(wanted.ref, found):
             return None
-        return replace(wanted, generation=found.generation, lockfile=found.lockfile, access_granted=True)
+        return replace(wanted, generation=found.generation, lockfile=found.lockfile, shown=Shown.TO_ALL)
 
     def at_hand(self, wanted: Wanted) -> Realised | None:
         """What was wanted, if its lockfile is known, the caller may use it, and it was brought here before. Blocks.
@@ -101,14 +105,17 @@ class Realiser:
         lockfile, generation = wanted.lockfile, wanted.generation
         if lockfile is None or generation is None:
             return None
-        if not wanted.access_granted and not self._access.is_shown_to_all(wanted.environment, lockfile):
+        if wanted.shown is None and not self._access.is_shown_to_all(wanted.environment, lockfile):
             return None
-        found = self._at_hand.find((wanted.environment, lockfile, wanted.mode))
+        found = None
+        if wanted.shown is Shown.TO_ITS_PODS:
+            found = self._at_hand.find(self._key(wanted, lockfile, wanted.shown))
+        found = found or self._at_hand.find(self._key(wanted, lockfile, Shown.TO_ALL))
         return None if found is None else replace(found, generation=generation)
 
     def is_here(self, realised: Realised, mode: Mode) -> bool:
         """Whether what was at hand still is, all of it. Blocks. For who has a lease, so that it stays so."""
-        return self._at_hand.is_here((realised.environment, realised.lockfile.digest, mode))
+        return self._at_hand.is_here((realised.environment, realised.lockfile.digest, mode, realised.folders))
 
     async def realise(self, wanted: Wanted, *, deadline_s: float) -> Realised:
         """As `holding`, for who needs no promise that it stays."""
@@ -132,7 +139,7 @@ class Realiser:
 
     def under_way(self) -> tuple[UnderWay, ...]:
         """What is being fetched at this moment, and how far it is."""
-        fetches = ((environment, flight.fetch) for (environment, _, _), flight in self._flights.items())
+        fetches = ((environment, flight.fetch) for (environment, *_), flight in self._flights.items())
         return tuple(UnderWay(environment, fetch.progress) for environment, fetch in fetches if fetch is not None)
 
     async def forget_what_is_gone(self) -> None:
@@ -153,24 +160,44 @@ class Realiser:
         """The flight for what is wanted, with the caller as a user of it, and the generation that it brings."""
         pin = self._store.pin()
         try:
-            record, found = None, None
-            if wanted.generation is not None and wanted.lockfile is not None:
-                generation, lockfile = wanted.generation, wanted.lockfile
-                record = await in_thread(lambda: self._complete(lockfile, pin))
-                key = wanted.environment, lockfile, wanted.mode
-                if not wanted.access_granted and (record is not None or key in self._flights):
-                    await self._access.check(*key[:2], wanted.token)
-                if record is None and key not in self._flights:  # one that it was may have ended meanwhile
-                    found = await self._resolve(wanted, deadline)
-            else:
-                found = await self._resolve_or_recall(wanted, deadline)
-                generation, lockfile = found.generation, found.lockfile
+            if wanted.generation is None or wanted.lockfile is None:
+                found, shown = await self._resolve_or_recall(wanted, deadline)
+                key = self._key(wanted, found.lockfile, shown)
+                return self._join(key, wanted, None, found, pin), found.generation
+            key, record, pinned = await self._look(wanted, wanted.lockfile, pin, deadline)
+            return self._join(key, wanted, record, pinned, pin), wanted.generation
         except BaseException:
             pin.release()
             raise
-        return self._join(wanted, lockfile, record, found, pin), generation
 
-    async def _resolve_or_recall(self, wanted: Wanted, deadline: float) -> RegistryEnvironment:
+    async def _look(
+        self, wanted: Wanted, lockfile: Digest, pin: Pin, deadline: float
+    ) -> tuple[_Key, ClosureRecord | None, RegistryEnvironment | None]:
+        """The flight for a lockfile, and its closure if it is here. If it neither is nor flies, what the registry says.
+
+        What lies where not everybody sees it is not here for who is shown no more than everybody.
+        """
+        environment, shown = wanted.environment, wanted.shown
+        here = await in_thread(lambda: self._complete(lockfile, self._store.private_of(environment), pin))
+        if shown is None and (here is not None or self._is_flying(environment, lockfile, wanted.mode)):
+            shown = await self._access.check(environment, lockfile, wanted.token)
+        if shown is not None:
+            key = self._key(wanted, lockfile, shown)
+            record = None if here is None or (here[1].is_private and shown is Shown.TO_ALL) else here[0]
+            if record is not None or key in self._flights:  # one that it was may have ended meanwhile
+                return key, record, None
+        found, now = await self._resolve(wanted, deadline)
+        return self._key(wanted, lockfile, shown or now), None, found
+
+    def _key(self, wanted: Wanted, lockfile: Digest, shown: Shown) -> _Key:
+        folders = self._store.public if shown is Shown.TO_ALL else self._store.private_of(wanted.environment)
+        return wanted.environment, lockfile, wanted.mode, folders
+
+    def _is_flying(self, *flight: object) -> bool:
+        """To whichever folders."""
+        return any(key[:3] == flight for key in self._flights)
+
+    async def _resolve_or_recall(self, wanted: Wanted, deadline: float) -> tuple[RegistryEnvironment, Shown]:
         """What the registry says, else what it said last, if that is complete here."""
         try:
             return await self._resolve(wanted, deadline)
@@ -178,17 +205,19 @@ class Realiser:
             known = await in_thread(lambda: self._store.known_generations.recall(wanted.ref))
             if known is None:
                 raise
-            if not wanted.access_granted:
-                await self._access.check_while_away(known.environment, known.lockfile, wanted.token, away)
-            if await in_thread(lambda: self._is_complete(known.lockfile)) is False:
+            shown = wanted.shown or await self._access.check_while_away(
+                known.environment, known.lockfile, wanted.token, away
+            )
+            _, lockfile, _, folders = self._key(wanted, known.lockfile, shown)
+            if await in_thread(lambda: self._complete(lockfile, folders)) is None:
                 raise RegistryUnavailable(
                     f"{away}. When it last answered, {wanted.ref} was generation {known.generation}, "
                     "which is not complete on this node"
                 ) from away
             self._log.event("registry_away", asked=str(wanted.ref), generation=known.generation, message=str(away))
-            return known
+            return known, shown
 
-    async def _resolve(self, wanted: Wanted, deadline: float) -> RegistryEnvironment:
+    async def _resolve(self, wanted: Wanted, deadline: float) -> tuple[RegistryEnvironment, Shown]:
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 found = await self._registry.with_token(wanted.token).resolve(wanted.ref, self._system)
@@ -202,32 +231,33 @@ class Realiser:
             )
         if not self._store.known_generations.is_remembered(wanted.ref, found):
             await in_thread(lambda: self._store.known_generations.remember(wanted.ref, found))
-        await self._access.note(found.environment, found.lockfile, wanted.token)
-        return found
+        return found, await self._access.note(found.environment, found.lockfile, wanted.token)
 
-    def _complete(self, lockfile: Digest, pin: Pin) -> ClosureRecord | None:
-        """The closure of a lockfile, if every path of it is here; from then on it stays here. Blocks."""
+    def _complete(
+        self, lockfile: Digest, folders: StoreFolders, pin: Pin | None = None
+    ) -> tuple[ClosureRecord, StoreFolders] | None:
+        """The closure of a lockfile, if every path of it is in `folders`, and which of them have all. Blocks.
+
+        From then on it stays here, if there is a `pin`.
+        """
         record = self._store.closures.find(lockfile, self._system)
         if record is None:
             return None
         paths = [path.store_path for path in record.document.paths]
-        pin.add(paths)
-        return None if self._store.missing(paths) else record
-
-    def _is_complete(self, lockfile: Digest) -> bool:
-        record = self._store.closures.find(lockfile, self._system)
-        return record is not None and not self._store.missing(path.store_path for path in record.document.paths)
+        if pin is not None:
+            pin.add(paths)
+        having = folders.narrowed(paths)
+        return None if having is None else (record, having)
 
     def _join(
         self,
+        key: _Key,
         wanted: Wanted,
-        lockfile: Digest,
         record: ClosureRecord | None,
         found: RegistryEnvironment | None,
         pin: Pin,
     ) -> Flight:
         """The flight for a lockfile, under way or begun now; `pin` is its own then, and released if it is not."""
-        key = wanted.environment, lockfile, wanted.mode
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = Flight(f"environment {key[0]}", pin, Line(ahead=wanted.ahead))
@@ -259,8 +289,10 @@ class Realiser:
         token: FloxHubToken | None,
     ) -> Realised:
         began = time.monotonic()
-        environment, lockfile, mode = key
-        record = record or await in_thread(lambda: self._complete(lockfile, flight.pin))
+        environment, lockfile, mode, folders = key
+        if record is None:
+            here = await in_thread(lambda: self._complete(lockfile, folders, flight.pin))
+            record = None if here is None else here[0]
         if record is None:
             assert found is not None, "who has no closure has asked for it"
             flight.fetch = ClosureFetch(
@@ -269,15 +301,17 @@ class Realiser:
                 registry=self._registry.with_token(token),
                 paths=self._paths,
                 store=self._store,
+                folders=folders,
                 trusted=self._trusted,
+                public=self._public,
                 pin=flight.pin,
                 line=flight.line,
                 clock=self._clock,
             )
             record = await flight.fetch.run()
         complete = record
-        realised, is_new = await in_thread(lambda: self._link(environment, complete, mode, flight.pin))
-        self._at_hand.remember(key, realised, complete.key)
+        realised, is_new = await in_thread(lambda: self._link(key, complete, flight.pin))
+        self._at_hand.remember((environment, lockfile, mode, realised.folders), realised, complete.key)
         fetched_bytes = 0 if flight.fetch is None else flight.fetch.fetched_bytes
         if is_new or flight.fetch is not None:
             self._log.event(
@@ -285,6 +319,7 @@ class Realiser:
                 environment=str(environment),
                 lockfile=str(lockfile),
                 mode=mode.value,
+                private=realised.folders.is_private,
                 path=str(realised.env_path),
                 paths=len(complete.document.paths),
                 fetched_bytes=fetched_bytes,
@@ -292,31 +327,15 @@ class Realiser:
             )
         return replace(realised, fetched_bytes=fetched_bytes)
 
-    def _link(self, environment: EnvironmentName, record: ClosureRecord, mode: Mode, pin: Pin) -> tuple[Realised, bool]:
+    def _link(self, key: _Key, record: ClosureRecord, pin: Pin) -> tuple[Realised, bool]:
         """The linked environment, pinned, and whether it is new. Its use is noted. Blocks."""
+        environment, _, mode, folders = key
         self._store.closures.use(record)
         while True:
-            env_path, is_new = ensure_environment(self._store, environment, record, self._system, mode)
+            env_path, is_new = ensure_environment(self._store, folders, environment, record, self._system, mode)
             pin.add([env_path])
-            if self._store.has(env_path):  # else it was taken away just before the pin
-                return self._realised(environment, record, mode, env_path), is_new
-
-    def _realised(
-        self, environment: EnvironmentName, record: ClosureRecord, mode: Mode, env_path: StorePath
-    ) -> Realised:
-        """Of no generation yet: several may have one lockfile. Blocks."""
-        tree, paths = self._store.tree, tuple(path.store_path for path in record.document.paths)
-        return Realised(
-            environment=environment,
-            generation=0,
-            lockfile=record.lockfile.activation,
-            env_path=env_path,
-            store_dir=self._store.store_dir,
-            fetched_bytes=0,
-            paths=(*paths, env_path),
-            contents=EnvironmentContents.look(tree, env_path, paths),
-            development=DevelopmentContents.look(tree, env_path) if mode is Mode.DEV else None,
-        )
+            if folders.has(env_path):  # else it was taken away just before the pin
+                return _realised(folders, environment, record, mode, env_path), is_new
 
     def _landed(self, key: _Key, flight: Flight, task: asyncio.Task[Realised]) -> None:
         """Whoever waited may have gone, so a failure is told to the log, too."""
@@ -330,3 +349,23 @@ class Realiser:
             self._log.event(
                 "realise_failed", environment=str(key[0]), lockfile=str(key[1]), kind=kind, message=str(problem)
             )
+
+
+def _realised(
+    folders: StoreFolders, environment: EnvironmentName, record: ClosureRecord, mode: Mode, env_path: StorePath
+) -> Realised:
+    """Of no generation yet: several may have one lockfile. Blocks."""
+    paths = tuple(path.store_path for path in record.document.paths)
+    folders = folders.narrowed([*paths, env_path]) or folders
+    tree = folders.tree
+    return Realised(
+        environment=environment,
+        generation=0,
+        lockfile=record.lockfile.activation,
+        env_path=env_path,
+        folders=folders,
+        fetched_bytes=0,
+        paths=(*paths, env_path),
+        contents=EnvironmentContents.look(tree, env_path, paths),
+        development=DevelopmentContents.look(tree, env_path) if mode is Mode.DEV else None,
+    )

@@ -4,7 +4,7 @@ Belongs here: the two values that containers and commands hand to `realise.py` a
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+from enum import Enum
 
 from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName, EnvironmentRef
@@ -13,14 +13,23 @@ from flox_formats.store_path import StorePath
 from shim_hooks.environment.contents import DevelopmentContents, EnvironmentContents
 from shim_hooks.environment.mode import Mode
 from shim_hooks.floxhub_token import FloxHubToken
+from shim_hooks.store.store_folders import StoreFolders
+
+
+class Shown(Enum):
+    """To whom the registry shows an environment, as far as is known: what is not known to be public is private."""
+
+    TO_ALL = "to all"
+    TO_ITS_PODS = "to its pods"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """`generation` None is the live one, asked for now. `lockfile` is known when an image named the generation.
 
-    `token` is the pod's own, for a private environment. `access_granted` is for who was let in before: a process that
-    joins a container. `ahead` is for who fetches it before a container asks: containers that wait come first.
+    `token` is the pod's own, for a private environment. `shown` is for who was let in before; None is asked about. A
+    process that joins a container is let in to what is shown to its pods, which is all that lies here of it. `ahead` is
+    for who fetches it before a container asks: containers that wait come first.
     """
 
     environment: EnvironmentName
@@ -28,7 +37,7 @@ class Wanted:
     lockfile: Digest | None
     mode: Mode
     token: FloxHubToken | None = None
-    access_granted: bool = False
+    shown: Shown | None = None
     ahead: bool = False
 
     @property
@@ -38,7 +47,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Realised:
-    """`env_path` is what FLOX_ENV says, `store_dir` what is mounted at /nix/store, `paths` all that must stay there.
+    """`env_path` is what FLOX_ENV says, `folders` are mounted at /nix/store, `paths` is all that must stay there.
 
     `development` is there in mode dev. `fetched_bytes` came off the network for it, compressed; containers that waited
     together all see the same number.
@@ -48,7 +57,7 @@ class Realised:
     generation: int
     lockfile: LockedActivation
     env_path: StorePath
-    store_dir: Path
+    folders: StoreFolders
     fetched_bytes: int
     paths: tuple[StorePath, ...]
     contents: EnvironmentContents

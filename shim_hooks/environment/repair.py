@@ -78,39 +78,41 @@ class Repair:
         path = self._closures[origin].document.by_store_path().get(broken.path.store_path)
         if path is None or path.nar_hash not in (promised.nar_hash for promised in broken.promised):
             raise RegistryRefused(f"{broken.path.store_path}: the registry now has another one for {origin}")
-        async with entered_in_thread(self.store.staging()) as place:
-            tree = place / path.store_path.base_name
-            async with growing_blob(self.store, path, place) as blob:
+        async with entered_in_thread(self.store.staging()) as staging:
+            tree = staging / broken.place.name
+            async with growing_blob(self.store, path, staging) as blob:
                 await self.registry.download(origin.repository, blob, received=lambda _: None)
                 # Compared with what a trusted key signed when the closure was fetched, not with what is said today.
                 await in_thread(lambda: unpack(blob.path, path, tree))
                 await in_thread(blob.discard)
-            await in_thread(lambda: self.store.replace(tree, path.store_path))
+            await in_thread(lambda: self.store.replace(tree, broken.place))
 
     def _link(self, broken: BrokenLinks) -> Outcome:
         try:
-            files = planned(self.store, broken.path, broken.linked, ())
+            files = planned(self.store, broken.folders, broken.path, broken.linked, ())
         except NodeError as problem:  # something was taken away meanwhile
             return Outcome(Mended.LEFT, str(problem))
-        with self.store.staging() as place:
-            tree = place / broken.path.base_name
+        with self.store.staging() as staging:
+            tree = staging / broken.place.name
             write_environment(tree, files, broken.path)
-            self.store.replace(tree, broken.path)
+            self.store.replace(tree, broken.place)
         return Outcome(Mended.LINKED)
 
     def _remove(self, broken: Broken) -> Mended:
         """With the environments that link to it: complete again, they would be taken for whole ones."""
-        name, linked = broken.path.store_path.base_name, self.store.linked.read()
+        linked = self.store.linked.read()
         with self.store.taking_away() as taken, self.store.lock.exclusive():
             # In this order: who lets go of a pin has a lease by then.
             pinned = self.store.pinned()
             kept = pinned | self.leases.leased()
-            if name in kept:
+            if broken.place.name in kept:
                 return Mended.IN_USE
             for key in broken.closures:
                 self.store.closures.drop(key)
             environments = (path.base_name for path, its in linked.items() if its.closure in broken.closures)
-            for each in (name, *environments):
-                if each not in kept:
-                    taken.add(each)
+            for name in environments:
+                for folders in self.store.all_folders():
+                    if name not in kept:
+                        taken.add(folders.own / name)
+            taken.add(broken.place)
         return Mended.REMOVED

@@ -6,6 +6,7 @@ Belongs here: comparing. Does not: mending (`repair.py`), nor store paths that h
 import os
 import stat
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +17,21 @@ from shim_hooks.store.closures import ClosureRecord
 from shim_hooks.store.disk import disk_errors
 from shim_hooks.store.linked_environments import Linked
 from shim_hooks.store.node_store import NodeStore
+from shim_hooks.store.store_folders import StoreFolders
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenLinks:
-    """An environment that is not what `linked` makes; `why` says how it differs first."""
+    """An environment that is not what `linked` makes; `why` says how it differs first. It lies in `folders.own`."""
 
     path: StorePath
+    folders: StoreFolders
     linked: Linked
     why: str
+
+    @property
+    def place(self) -> Path:
+        return self.folders.own / self.path.base_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class NotCompared:
     """Something in the store that no record of this node explains, or not now."""
 
     path: StorePath
+    place: Path
     why: str
 
 
@@ -48,23 +56,26 @@ def verify_links(store: NodeStore, broken_paths: Collection[StorePath]) -> Verif
     """Of everything in the store that no closure promises. What links to `broken_paths` cannot be told. Blocks."""
     linked, promised = store.linked.read(), _promised(store)
     compared, broken, unknown = 0, list[BrokenLinks](), list[NotCompared]()
-    for path in sorted(_entries(store) - promised):
+    for folders, path in _entries(store):
+        if path in promised:
+            continue
+        place = folders.own / path.base_name
         if path not in linked:
-            unknown.append(NotCompared(path, "belongs to nothing that is recorded here"))
+            unknown.append(NotCompared(path, place, "belongs to nothing that is recorded here"))
             continue
         try:
-            files = planned(store, path, linked[path], broken_paths)
+            files = planned(store, folders, path, linked[path], broken_paths)
         except NodeError as problem:
-            unknown.append(NotCompared(path, str(problem)))
+            unknown.append(NotCompared(path, place, str(problem)))
             continue
         compared += 1
-        why = difference(store.path_of(path), files)
+        why = difference(place, files)
         if why is not None:
-            broken.append(BrokenLinks(path, linked[path], why))
+            broken.append(BrokenLinks(path, folders, linked[path], why))
     return VerifiedLinks(
         compared,
-        tuple(each for each in broken if store.has(each.path)),  # others were taken away meanwhile
-        tuple(each for each in unknown if store.has(each.path)),
+        tuple(each for each in broken if os.path.lexists(each.place)),  # others were taken away meanwhile
+        tuple(each for each in unknown if os.path.lexists(each.place)),
     )
 
 
@@ -72,8 +83,10 @@ class NotTold(NodeError):
     """Nobody can say what ought to be in an environment."""
 
 
-def planned(store: NodeStore, path: StorePath, linked: Linked, broken_paths: Collection[StorePath]) -> Files:
-    """What has to be in the environment `path`. Raises NotTold, and what `environment_files` does."""
+def planned(
+    store: NodeStore, folders: StoreFolders, path: StorePath, linked: Linked, broken_paths: Collection[StorePath]
+) -> Files:
+    """What has to be in the environment `path` of `folders`. Raises NotTold, and what `environment_files` does."""
     record = store.closures.read(linked.closure)
     if record is None:
         raise NotTold("its closure is not recorded here any more")
@@ -82,7 +95,7 @@ def planned(store: NodeStore, path: StorePath, linked: Linked, broken_paths: Col
         raise NotTold(f"it links to what is broken itself: {', '.join(map(str, broken[:3]))}")
     if _name(record, linked) != path:
         raise NotTold("another version of floxbridge made it")
-    return environment_files(store, linked.environment, record, linked.mode, path)
+    return environment_files(folders.tree, linked.environment, record, linked.mode, path)
 
 
 def difference(directory: Path, files: Files) -> str | None:
@@ -143,12 +156,11 @@ def _promised(store: NodeStore) -> set[StorePath]:
     return {path.store_path for record in records if record is not None for path in record.document.paths}
 
 
-def _entries(store: NodeStore) -> set[StorePath]:
-    entries = set[StorePath]()
-    with disk_errors("listing the node store", store.store_dir):
-        for name in os.listdir(store.store_dir):  # noqa: PTH208 - names, and many of them
-            try:
-                entries.add(StorePath.from_base_name(name))
-            except StorePathInvalid:
-                continue  # nothing of ours
-    return entries
+def _entries(store: NodeStore) -> Iterator[tuple[StoreFolders, StorePath]]:
+    """What lies in the own of each."""
+    for folders in store.all_folders():
+        with disk_errors("listing the node store", store.root):
+            names = sorted(os.listdir(folders.own))  # noqa: PTH208 - names, and many of them
+        for name in names:
+            with suppress(StorePathInvalid):  # nothing of ours
+                yield folders, StorePath.from_base_name(name)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from shim_hooks.store.disk import disk_errors
-from shim_hooks.store.garbage import Inventory, Victim, victims
+from shim_hooks.store.garbage import Inventory, Victim, base_name, victims
 from shim_hooks.store.inventory import InventoryReader, tree_inodes
 from shim_hooks.store.leases import Leases
 from shim_hooks.store.node_store import NodeStore
@@ -77,7 +77,7 @@ class Collector:
 
     def __init__(self, store: NodeStore, leases: Leases, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._leases, self._clock = store, leases, clock
-        self._reader = InventoryReader(store.store_dir, store.closures)
+        self._reader = InventoryReader(store.root, store.closures)
 
     def collect(self, bound: Bound) -> Collected:
         """Until `bound` is kept, or everything that is left is in use."""
@@ -105,7 +105,7 @@ class Collector:
             if not left:
                 break
             gone.append(victim)
-            inodes = sum(tree_inodes(self._store.store_dir / name) for name in victim.entries) if left.inodes else 0
+            inodes = sum(tree_inodes(self._store.root / place) for place in victim.entries) if left.inodes else 0
             left = left.after(victim.size, inodes)
         return _collected(gone, inventory, kept, left, size=inventory.size - _size(gone))
 
@@ -119,8 +119,8 @@ class Collector:
             for victim in victims(self._reader.read(), self._kept()):
                 if victim.closure is not None:
                     self._store.closures.drop(victim.closure)
-                for name in victim.entries:
-                    taken.add(name)
+                for place in victim.entries:
+                    taken.add(self._store.root / place)
                 gone.append(victim)
                 if _size(gone) >= excess.bytes or sum(len(each.entries) for each in gone) >= _BATCH:
                     break
@@ -136,7 +136,7 @@ class Collector:
         before = self._clock() - _UNDER_WAY_S
         recorded = {closure.key.lockfile for closure in inventory.closures}
         self._store.known_generations.forget(all_but=recorded, before=before)
-        self._store.linked.forget(all_but=inventory.entries.keys(), before=before)
+        self._store.linked.forget(all_but=set(map(base_name, inventory.entries)), before=before)
 
     def _excess(self, bound: Bound, inventory: Inventory) -> Excess:
         with disk_errors("looking at the disk", self._store.root):
@@ -161,5 +161,5 @@ def _collected(gone: list[Victim], inventory: Inventory, kept: frozenset[str], l
         size=size,
         excess=left.bytes,
         excess_inodes=left.inodes,
-        kept=sum(inventory.entries[name].size for name in kept & inventory.entries.keys()),
+        kept=inventory.size_of(kept),
     )

@@ -6,7 +6,7 @@ Belongs here: looking, and remembering what cannot change, because looking is do
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,14 +14,18 @@ from flox_formats.digest import Digest
 from flox_formats.lockfile import MAX_BYTES
 from shim_hooks.store.closures import ClosureRecords, RecordKey
 from shim_hooks.store.disk import disk_errors
-from shim_hooks.store.garbage import Entry, Inventory, UsedClosure
+from shim_hooks.store.garbage import Entry, Inventory, UsedClosure, base_name
+from shim_hooks.store.store_folders import PRIVATE, SHARED, private_folders
 
 
 class InventoryReader:
-    """One for each process; used by one thread at a time. Raises StoreFailed."""
+    """Of the store in the state directory `root`. One for each process; used by one thread at a time.
 
-    def __init__(self, store_dir: Path, closures: ClosureRecords) -> None:
-        self._store_dir, self._closures = store_dir, closures
+    Raises StoreFailed.
+    """
+
+    def __init__(self, root: Path, closures: ClosureRecords) -> None:
+        self._root, self._closures = root, closures
         self._sizes = dict[RecordKey, tuple[int, Mapping[str, int]]]()
         self._lockfiles = dict[str, Digest | None]()
         self._tree_sizes = dict[str, int]()
@@ -32,23 +36,31 @@ class InventoryReader:
         promised: dict[str, int] = {}
         for _, sizes in self._sizes.values():
             promised.update(sizes)
-        with disk_errors("listing the node store", self._store_dir):
-            entries = {}
-            for entry in os.scandir(self._store_dir):
+        entries: dict[str, Entry] = {}
+        for folder in (SHARED, *(f"{PRIVATE}/{own.name}" for own in private_folders(self._root))):
+            entries.update(self._entries(folder, promised))
+        linked: dict[Digest, set[str]] = {}
+        for place in entries:
+            if base_name(place) not in promised and (lockfile := self._lockfile_of(place)) is not None:
+                linked.setdefault(lockfile, set()).add(place)
+        self._forget(entries)
+        return Inventory(entries, tuple(self._closure(*each, linked) for each in used.items()))
+
+    def _entries(self, folder: str, promised: Mapping[str, int]) -> Iterator[tuple[str, Entry]]:
+        """Of one folder, by place."""
+        with disk_errors("listing the node store", self._root), suppress(FileNotFoundError):  # it was empty
+            for entry in os.scandir(self._root / folder):
                 with suppress(FileNotFoundError):  # another process took it away
                     since = entry.stat(follow_symlinks=False).st_ctime
-                    entries[entry.name] = Entry(self._size(entry, promised), since)
-        linked: dict[Digest, set[str]] = {}
-        for name in entries.keys() - promised.keys():
-            lockfile = self._lockfile_of(name)
-            if lockfile is not None:
-                linked.setdefault(lockfile, set()).add(name)
-        self._forget(entries)
-        closures = (
-            UsedClosure(key, last, frozenset(self._sizes[key][1]), frozenset(linked.get(key.lockfile, ())))
-            for key, last in used.items()
-        )
-        return Inventory(entries, tuple(closures))
+                    place = f"{folder}/{entry.name}"
+                    yield place, Entry(self._size(place, promised), since)
+
+    def _closure(self, key: RecordKey, last_used: float, linked: Mapping[Digest, Collection[str]]) -> UsedClosure:
+        """It lies where everybody sees it, and where environments of it are linked that not everybody sees."""
+        environments = linked.get(key.lockfile, ())
+        folders = {f"{SHARED}/", *(place.removesuffix(base_name(place)) for place in environments)}
+        names = frozenset(map(base_name, environments))
+        return UsedClosure(key, last_used, frozenset(self._sizes[key][1]), names, tuple(sorted(folders)))
 
     def _used(self) -> dict[RecordKey, float]:
         """Every closure's last use. Documents that cannot be read are none: what they name is fetched again."""
@@ -68,24 +80,24 @@ class InventoryReader:
             used[key] = last
         return used
 
-    def _size(self, entry: "os.DirEntry[str]", promised: Mapping[str, int]) -> int:
-        size = promised.get(entry.name)
+    def _size(self, place: str, promised: Mapping[str, int]) -> int:
+        size = promised.get(base_name(place))
         if size is None:
-            size = self._tree_sizes.get(entry.name)
+            size = self._tree_sizes.get(place)
         if size is None:
-            size = self._tree_sizes[entry.name] = tree_size(Path(entry))
+            size = self._tree_sizes[place] = tree_size(self._root / place)
         return size
 
-    def _lockfile_of(self, name: str) -> Digest | None:
+    def _lockfile_of(self, place: str) -> Digest | None:
         """Of a linked environment; None for anything else."""
-        if name not in self._lockfiles:
-            self._lockfiles[name] = _lockfile_digest(self._store_dir / name)
-        return self._lockfiles[name]
+        if place not in self._lockfiles:
+            self._lockfiles[place] = _lockfile_digest(self._root / place)
+        return self._lockfiles[place]
 
     def _forget(self, entries: Mapping[str, Entry]) -> None:
         for memory in (self._lockfiles, self._tree_sizes):
-            for name in memory.keys() - entries.keys():
-                del memory[name]
+            for place in memory.keys() - entries.keys():
+                del memory[place]
 
 
 def tree_size(path: Path) -> int:

@@ -1,17 +1,18 @@
-"""The node's store: below `store/` every entry is a complete store path, whatever happened to whoever put it there.
+"""The node's store: every entry of its folders is a complete store path, whatever happened to whoever put it there.
 
-Belongs here: what is there, and how something new comes to be there. Does not: what is in a store path and whether it
-may be trusted (`unpack.py`, `environment/`), nor who uses it (`leases.py`).
+Belongs here: which folders there are, and how something new comes to be there. Does not: finding a store path in them
+(`store_folders.py`), whether it may be trusted (`unpack.py`, `environment/`), nor who uses it (`leases.py`).
 """
 
 import errno
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from flox_formats.store_path import StorePath
+from flox_formats.digest import Digest
+from flox_formats.environment import EnvironmentName
 from shim_hooks.store.closures import ClosureRecords
 from shim_hooks.store.disk import disk_errors, sweep_temporary
 from shim_hooks.store.exchange import exchange
@@ -22,8 +23,8 @@ from shim_hooks.store.partial_blobs import PartialBlobs
 from shim_hooks.store.pins import Pin, pinned
 from shim_hooks.store.removal import remove_tree
 from shim_hooks.store.staging import Staging
+from shim_hooks.store.store_folders import PRIVATE, SHARED, StoreFolders, private_folders
 from shim_hooks.store.store_lock import StoreLock
-from shim_hooks.store.store_tree import StoreTree
 
 _RETRIED_S = 86400.0
 """For how long somebody may come back for what is left of a download."""
@@ -39,15 +40,18 @@ class NodeStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.store_dir = root / "store"
-        """What is mounted at /nix/store."""
+        self.store_dir = root / SHARED
+        """What every container sees at /nix/store."""
         with disk_errors("preparing the node store", root):
-            self.store_dir.mkdir(parents=True, exist_ok=True)
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _close_to_others(root)
+            self.store_dir.mkdir(exist_ok=True)
             self.store_dir.chmod(0o755)  # every user of every container looks into it, whatever our umask
             (root / "closures").mkdir(exist_ok=True)
             (root / "closures" / "known").mkdir(exist_ok=True)
             (root / "closures" / "linked").mkdir(exist_ok=True)
-        self.tree = StoreTree(self.store_dir)
+        self.public = StoreFolders((self.store_dir,))
+        """Where the paths of every environment lie that is shown to everybody."""
         self.closures = ClosureRecords(root / "closures")
         self.known_generations = KnownGenerations(root / "closures" / "known")
         self.linked = LinkedEnvironments(root / "closures" / "linked")
@@ -56,20 +60,16 @@ class NodeStore:
         self._staging = Staging(root / "staging")
         self._sync = GroupSync(lambda: sync_file_system(self.store_dir))
 
-    def path_of(self, path: StorePath) -> Path:
-        """Where `path` lies on the node, if it is there."""
-        return self.store_dir / path.base_name
+    def private_of(self, environment: EnvironmentName) -> StoreFolders:
+        """Where the paths of an environment lie that is not known to be shown to everybody.
 
-    def has(self, path: StorePath) -> bool:
-        return os.path.lexists(f"{self.store_dir}/{path.base_name}")  # often hundreds of them before a container
+        A folder of the environment, not of a generation: the next one fetches only what changed.
+        """
+        return StoreFolders((self.root / PRIVATE / Digest.of(str(environment).encode()).hex, self.store_dir))
 
-    def missing(self, paths: Iterable[StorePath]) -> list[StorePath]:
-        return [path for path in paths if not self.has(path)]
-
-    def changed_ns(self) -> int:
-        """When an entry last came or went, in the file system's own time."""
-        with disk_errors("looking at the node store", self.root):
-            return self.store_dir.stat().st_mtime_ns
+    def all_folders(self) -> list[StoreFolders]:
+        """The public ones, and of every environment that has some of its own."""
+        return [self.public, *(StoreFolders((own, self.store_dir)) for own in private_folders(self.root))]
 
     def note_use(self, names: Iterable[str]) -> None:
         """A container has used these, by base name, until now: a use of the closures of the environments among them."""
@@ -81,14 +81,14 @@ class NodeStore:
         """An empty directory on the same disk, in which a store path can grow."""
         return self._staging.place()
 
-    def publish(self, staged: Path, path: StorePath) -> None:
-        """Puts the complete tree `staged`, which lies in a place of `staging`, under its name.
+    def publish(self, staged: Path, place: Path) -> None:
+        """Puts the complete tree `staged`, which lies in a place of `staging`, at `place` of a store folder.
 
         Its content is on the disk before its name is, so no power cut leaves a name with less behind it. That the name
         itself may be lost does no harm: the path is fetched again. If another was first, theirs stays.
         """
         self._sync()
-        self._publish(staged, path)
+        self._publish(staged, place)
 
     @contextmanager
     def taking_away(self) -> Iterator["TakenAway"]:
@@ -103,24 +103,27 @@ class NodeStore:
             with disk_errors("removing what was taken out of the node store", self.root):
                 taken.remove()
 
-    def replace(self, staged: Path, path: StorePath) -> None:
+    def replace(self, staged: Path, place: Path) -> None:
         """Puts the complete tree `staged` in the place of a broken one, or of none.
 
         In one step, since a container may use it: what was there lies at `staged` then, and goes with its place.
         """
         self._sync()
         with self.taking_away() as taken, self.lock.exclusive():
-            if self._exchange(staged, path):
+            if self._exchange(staged, place):
                 return
-            taken.add(path.base_name)
-            self._publish(staged, path)
+            taken.add(place)
+            self._publish(staged, place)
 
     def sweep(self, *, temporary_before: float) -> None:
-        """Removes what the dead left in staging, temporary files older than `temporary_before`, and what is left of
-        downloads that nobody went on with for a day longer."""
+        """Removes what the dead left in staging, temporary files older than `temporary_before`, what is left of
+        downloads that nobody went on with for a day longer, and empty folders."""
         with disk_errors("sweeping the node store", self.root):
             self._staging.sweep()
             self.partial.sweep(before=temporary_before - _RETRIED_S)
+            for own in private_folders(self.root):
+                with suppress(OSError):  # something lies in it
+                    own.rmdir()
             for folder in ("closures", "closures/known", "closures/linked", "leases"):
                 if (self.root / folder).is_dir():
                     sweep_temporary(self.root / folder, before=temporary_before)
@@ -136,36 +139,43 @@ class NodeStore:
     def close(self) -> None:
         self._staging.close()
 
-    def _publish(self, staged: Path, path: StorePath) -> None:
-        with disk_errors(f"putting {path} into the node store", self.root):
+    def _publish(self, staged: Path, place: Path) -> None:
+        with disk_errors(f"putting {place.name} into the node store", self.root):
             try:
-                self._move(staged, path)
+                self._move(staged, place)
             except PermissionError:
                 _make_movable(staged)
-                self._move(staged, path)
-                _seal(self.path_of(path))
+                self._move(staged, place)
+                _seal(place)
 
-    def _exchange(self, staged: Path, path: StorePath) -> bool:
+    def _exchange(self, staged: Path, place: Path) -> bool:
         """False for a path that is not there, and for a file system that does not do it."""
-        there = self.path_of(path)
-        with disk_errors(f"putting {path} into the node store", self.root):
+        with disk_errors(f"putting {place.name} into the node store", self.root):
             try:
-                return exchange(staged, there)
+                return exchange(staged, place)
             except FileNotFoundError:
                 return False
             except PermissionError:
                 _make_movable(staged)
-                _make_movable(there)
-                done = exchange(staged, there)
-                _seal(there)
+                _make_movable(place)
+                done = exchange(staged, place)
+                _seal(place)
                 return done
 
-    def _move(self, staged: Path, path: StorePath) -> None:
-        try:
-            staged.rename(self.path_of(path))
-        except OSError as problem:
-            if problem.errno not in _THERE_ALREADY:
-                raise
+    def _move(self, staged: Path, place: Path) -> None:
+        while True:
+            try:
+                if place.parent != self.store_dir:
+                    _make_private(place.parent)
+                staged.rename(place)
+            except FileNotFoundError:
+                if not os.path.lexists(staged):
+                    raise
+                continue  # its folder was swept just now, because it was empty
+            except OSError as problem:
+                if problem.errno not in _THERE_ALREADY:
+                    raise
+            return
 
 
 class TakenAway:
@@ -179,10 +189,10 @@ class TakenAway:
         self.inodes = 0
         """How many files and directories they were, once they are removed."""
 
-    def add(self, name: str) -> None:
-        """Moves an entry, by base name, in one step; one that is not there is fine."""
-        entry, aside = self._store.store_dir / name, self._place / f"gone-{next(self._numbers)}"
-        with disk_errors(f"taking {name} out of the node store", self._store.root):
+    def add(self, entry: Path) -> None:
+        """Moves an entry of a store folder, in one step; one that is not there is fine."""
+        aside = self._place / f"gone-{next(self._numbers)}"
+        with disk_errors(f"taking {entry.name} out of the node store", self._store.root):
             try:
                 entry.rename(aside)
             except FileNotFoundError:
@@ -206,3 +216,16 @@ def _make_movable(path: Path) -> None:
 def _seal(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         path.chmod(0o555)
+
+
+def _make_private(folder: Path) -> None:
+    """Every user of the containers that see it looks into it; nobody comes to it from outside."""
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+
+
+def _close_to_others(root: Path) -> None:
+    """In it lie the lockfiles of private environments, too. Runtimes mount from below it, and are root."""
+    if root.stat().st_mode & 0o077:
+        root.chmod(0o700)

@@ -17,10 +17,13 @@ _MAX_LINE_BYTES = 1 << 20
 
 
 class StoreTree:
-    """A `Tree` over `store_dir`. Raises StoreFailed when the disk cannot be read."""
+    """A `Tree` over the `folders` that are laid over each other, the first above the next.
 
-    def __init__(self, store_dir: Path) -> None:
-        self._store_dir = os.fspath(store_dir)
+    Raises StoreFailed when the disk cannot be read.
+    """
+
+    def __init__(self, *folders: Path) -> None:
+        self._folders = tuple(map(os.fspath, folders))
 
     def kind(self, path: str) -> Kind | None:
         try:
@@ -52,7 +55,11 @@ class StoreTree:
             raise _failed(path, problem) from problem
 
     def _on_node(self, path: str) -> str:
-        return self._store_dir + path.removeprefix(STORE_DIR)
+        """A store path that lies in several folders is the same in each."""
+        below = path.removeprefix(STORE_DIR)
+        entry = "/".join(below.split("/", 2)[:2])
+        above = (folder for folder in self._folders[:-1] if os.path.lexists(folder + entry))
+        return next(above, self._folders[-1]) + below
 
 
 def _kind(entry: os.DirEntry[str]) -> Kind:

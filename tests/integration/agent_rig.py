@@ -16,11 +16,12 @@ from shim_hooks.agent import Agent
 from shim_hooks.environment.activation_files import activation_files
 from shim_hooks.environment.contents import DevelopmentContents, EnvironmentContents
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realised import Realised, Wanted
+from shim_hooks.environment.realised import Realised, Shown, Wanted
 from shim_hooks.errors import RegistryRefused
 from shim_hooks.log import Log
 from shim_hooks.store.container_stores import ContainerStores
 from shim_hooks.store.leases import Leases
+from shim_hooks.store.store_folders import StoreFolders
 from shim_hooks.store.store_tree import StoreTree
 
 WEB = EnvironmentName.parse("acme/web")
@@ -68,7 +69,7 @@ class Environments:
         """Also while `held` is set."""
         self.wishes.append(wanted)
         realised = self._realised(wanted)
-        return replace(wanted, generation=realised.generation, lockfile=realised.lockfile.digest, access_granted=True)
+        return replace(wanted, generation=realised.generation, lockfile=realised.lockfile.digest, shown=Shown.TO_ALL)
 
     def pin_down_at_once(self, wanted: Wanted) -> Wanted | None:
         return None  # asked in full, each time
@@ -106,7 +107,7 @@ class Environments:
             generation=number,
             lockfile=lock.activation,
             env_path=path,
-            store_dir=self.store_dir,
+            folders=StoreFolders((self.store_dir,)),
             fetched_bytes=0,
             paths=(path,),
             contents=EnvironmentContents.look(tree, path, (path,)),

@@ -40,7 +40,7 @@ class Node:
         return {entry.name for entry in self.store.store_dir.iterdir()}
 
     def has(self, package: Package) -> bool:
-        return self.store.has(package.store_path)
+        return self.store.public.has(package.store_path)
 
     def is_tidy(self) -> bool:
         """Nothing half-made is left, and nothing for another try."""
@@ -71,6 +71,7 @@ async def running_node(
     url: str,
     *,
     trusted: TrustedKeys | None = None,
+    public: TrustedKeys | None = None,
     lookup_timeout_s: float = 20,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Node]:
@@ -79,7 +80,15 @@ async def running_node(
     )
     store, stream = NodeStore(state), io.StringIO()
     keys = TrustedKeys([KEY.public]) if trusted is None else trusted
-    realiser = Realiser(registry, store, system=SYSTEM, trusted=keys, log=Log(stream), clock=clock)
+    realiser = Realiser(
+        registry,
+        store,
+        system=SYSTEM,
+        trusted=keys,
+        public=public or TrustedKeys([]),
+        log=Log(stream),
+        clock=clock,
+    )
     try:
         yield Node(realiser, store, stream)
     finally:

@@ -8,8 +8,8 @@ import pytest
 
 from flox_formats.environment import EnvironmentName
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realised import Wanted
-from shim_hooks.errors import RegistryRefused, RegistryUnavailable
+from shim_hooks.environment.realised import Shown, Wanted
+from shim_hooks.errors import Refused, RegistryRefused, RegistryUnavailable
 from shim_hooks.floxhub_token import FloxHubToken
 from tests.integration.node_rig import Node, running_node
 from tests.integration.small_registry import Fault, Generation, Package, SmallRegistry, program
@@ -72,7 +72,7 @@ async def test_an_image_that_says_that_a_private_lockfile_were_public(
 ) -> None:
     await node.realise(pinned(public))
     await node.realise(pinned(private, TOKEN))
-    with pytest.raises(RegistryRefused, match="asking whether acme/web may be used here"):
+    with pytest.raises(Refused, match="generation 1 of acme/web was rewritten"):
         await node.realise(pinned(private, environment="acme/web"))
 
 
@@ -81,7 +81,7 @@ async def test_who_joins_a_container_was_let_in_before(
 ) -> None:
     await node.realise(pinned(private, TOKEN))
     registry.requests.clear()
-    await node.realise(replace(pinned(private), access_granted=True))
+    await node.realise(replace(pinned(private), shown=Shown.TO_ITS_PODS))
     assert registry.requests == []
 
 

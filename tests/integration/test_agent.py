@@ -10,6 +10,7 @@ import pytest
 from flox_formats.environment import EnvironmentName
 from shim_hooks.agent_listener import listening
 from shim_hooks.agent_socket import AgentServer
+from shim_hooks.environment.realised import Shown
 from shim_hooks.errors import (
     BundleInvalid,
     NodeError,
@@ -355,7 +356,7 @@ async def test_the_token_of_the_pod_goes_along(rig: AgentRig) -> None:
     rig.environments.given.clear()
     await rig.agent.exec(ExecRequest(_process(rig, ["PATH=/bin"]), "c1", 60))
     asked, created, joined = rig.environments.wishes
-    assert (asked.access_granted, asked.token) == (False, FloxHubToken("flox_pat_1"))
-    assert (created.access_granted, created.token) == (True, FloxHubToken("flox_pat_1"))
-    assert (joined.access_granted, joined.token) == (True, None)
+    assert (asked.shown, asked.token) == (None, FloxHubToken("flox_pat_1"))
+    assert (created.shown, created.token) == (Shown.TO_ALL, FloxHubToken("flox_pat_1"))
+    assert (joined.shown, joined.token) == (Shown.TO_ITS_PODS, None)
     assert "flox_pat_1" not in json.dumps(rig.logged()) + (bundle / "config.json").read_text()

@@ -96,7 +96,7 @@ async def test_two_hundred_creates_at_once(registry: SmallRegistry, tmp_path: Pa
         for container_id in agent.leases.container_ids():
             lease = agent.leases.find(container_id)
             assert lease is not None
-            assert not agent.node.store.missing(lease.paths)
+            assert not agent.node.store.public.missing(lease.paths)
         assert set(registry.blob_requests(ONE, TWO, LIB).values()) == {1}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realised import Wanted
+from shim_hooks.environment.realised import Shown, Wanted
 from shim_hooks.floxhub_token import FloxHubToken
 from tests.integration.node_rig import Node, running_node
 from tests.integration.small_registry import Fault, Generation, Package, SmallRegistry, program
@@ -68,7 +68,7 @@ async def test_a_path_that_is_gone_is_missed(node: Node, web: Generation, settle
     if settled:
         long_ago(node)
     assert node.realiser.is_here(realised, Mode.RUN)
-    node.store.path_of(TOOL.store_path).rename(node.store.root / "gone")
+    node.store.public.path_of(TOOL.store_path).rename(node.store.root / "gone")
     assert not node.realiser.is_here(realised, Mode.RUN)
     assert node.realiser.at_hand(pinned(web)) is None
 
@@ -77,13 +77,13 @@ async def test_a_linked_environment_that_is_gone_is_missed(node: Node, web: Gene
     realised = await node.realise(web)
     long_ago(node)
     assert node.realiser.is_here(realised, Mode.RUN)
-    node.store.path_of(realised.env_path).rename(node.store.root / "gone")
+    node.store.public.path_of(realised.env_path).rename(node.store.root / "gone")
     assert not node.realiser.is_here(realised, Mode.RUN)
 
 
 async def test_what_is_gone_is_fetched_again(node: Node, web: Generation) -> None:
     realised = await node.realise(web)
-    node.store.path_of(TOOL.store_path).rename(node.store.root / "gone")
+    node.store.public.path_of(TOOL.store_path).rename(node.store.root / "gone")
     assert not node.realiser.is_here(realised, Mode.RUN)
     await node.realise(web)
     found = node.realiser.at_hand(pinned(web))
@@ -119,7 +119,7 @@ async def test_nobody_is_let_in_who_has_to_be_asked_about(registry: SmallRegistr
     await node.realise(mine)
     assert node.realiser.at_hand(mine) is None
     assert node.realiser.at_hand(pinned(secret)) is None
-    assert node.realiser.at_hand(replace(pinned(secret), access_granted=True)) is not None
+    assert node.realiser.at_hand(replace(pinned(secret), shown=Shown.TO_ITS_PODS)) is not None
 
 
 async def test_an_image_of_another_environment_with_the_same_lockfile_is_none_of_it(
@@ -131,7 +131,7 @@ async def test_an_image_of_another_environment_with_the_same_lockfile_is_none_of
 
 async def test_the_live_generation_is_pinned_down(registry: SmallRegistry, node: Node, web: Generation) -> None:
     wanted = Wanted(web.environment, None, None, Mode.RUN)
-    assert await node.realiser.pin_down(wanted, deadline_s=20) == replace(pinned(web), access_granted=True)
+    assert await node.realiser.pin_down(wanted, deadline_s=20) == replace(pinned(web), shown=Shown.TO_ALL)
     registry.push("acme/web", 2, HELLO)
     assert (await node.realiser.pin_down(wanted, deadline_s=20)).generation == 2
 
@@ -142,4 +142,4 @@ async def test_while_the_registry_is_away_it_is_what_it_was_last(
     wanted = Wanted(web.environment, None, None, Mode.RUN)
     await node.realise(wanted)
     registry.fail(f"{web.environment}/manifests/live", Fault(status=503))
-    assert await node.realiser.pin_down(wanted, deadline_s=20) == replace(pinned(web), access_granted=True)
+    assert await node.realiser.pin_down(wanted, deadline_s=20) == replace(pinned(web), shown=Shown.TO_ALL)

@@ -101,7 +101,7 @@ async def test_what_a_container_uses_stays_until_its_bundle_is_gone(
     leases.take("c1", bundle, realised.paths)
     done = await collect(collector, NOTHING)
     assert (done.freed, done.entries, done.excess, done.kept) == (0, 0, done.size, done.size)
-    assert not node.store.missing(realised.paths)
+    assert not node.store.public.missing(realised.paths)
     bundle.rmdir()
     done = await collect(collector, NOTHING)
     assert (done.entries, done.size, done.excess) == (3, 0, 0)
@@ -113,7 +113,7 @@ async def test_what_is_held_stays(registry: SmallRegistry, node: Node, collector
     registry.push("acme/one", 1, ONE, LIB)
     async with node.holding("acme/one") as realised:
         await collect(collector, NOTHING)
-        assert not node.store.missing(realised.paths)
+        assert not node.store.public.missing(realised.paths)
     await collect(collector, NOTHING)
     assert not node.contents()
 
@@ -131,12 +131,12 @@ async def test_what_is_being_fetched_stays(registry: SmallRegistry, node: Node, 
     gate.set()
     realised = await coming
     assert realised.fetched_bytes == len(ONE.blob)
-    assert not node.store.missing(realised.paths)
+    assert not node.store.public.missing(realised.paths)
 
 
 async def test_what_belongs_to_no_closure_goes(node: Node, collector: Collector) -> None:
-    (node.store.path_of(LIB.store_path) / "lib").mkdir(parents=True)
-    (node.store.path_of(LIB.store_path) / "lib" / "file").write_text("12345")
+    (node.store.public.path_of(LIB.store_path) / "lib").mkdir(parents=True)
+    (node.store.public.path_of(LIB.store_path) / "lib" / "file").write_text("12345")
     done = await collect(collector, NOTHING)
     assert (done.entries, done.closures, done.freed) == (1, 0, 5)
 
@@ -152,9 +152,9 @@ async def test_under_load(registry: SmallRegistry, node: Node, collector: Collec
         bundle.mkdir(parents=True)
         async with node.holding("acme/one" if number % 2 else "acme/two") as realised:
             await asyncio.to_thread(leases.take, name, bundle, realised.paths)
-        assert not node.store.missing(realised.paths), "leased, and yet taken away"
+        assert not node.store.public.missing(realised.paths), "leased, and yet taken away"
         await collect_once()
-        assert not node.store.missing(realised.paths), "leased, and yet taken away"
+        assert not node.store.public.missing(realised.paths), "leased, and yet taken away"
         bundle.rmdir()
 
     turn = asyncio.Lock()

@@ -181,7 +181,7 @@ async def test_what_is_left_is_hashed_anew(
     (tmp_path / "partial" / BIG.path.blob.hex).write_bytes(left)
     async with running_node(tmp_path, registry.url) as node:
         await node.realise("acme/web")
-        assert node.store.path_of(BIG.store_path).joinpath("bin", "big").stat().st_size > 100_000
+        assert node.store.public.path_of(BIG.store_path).joinpath("bin", "big").stat().st_size > 100_000
         assert node.is_tidy()
     assert positions(registry, BIG) == asked
 

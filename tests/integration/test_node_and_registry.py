@@ -30,7 +30,7 @@ async def test_push_change_and_roll_back(world: World, tmp_path: Path) -> None:
             first = await node.realise("Acme/web")
             assert first.generation == 1
             assert {library, hello} < set(first.paths)
-            program = first.store_dir / hello.base_name / "bin" / "hello"
+            program = first.folders.own / hello.base_name / "bin" / "hello"
             assert program.read_text().startswith("#!/bin/sh\necho hello\n")
             world.push("Acme/web", hello, extra)
             second = await node.realise("Acme/web")

@@ -32,7 +32,7 @@ _SERVED = [path for path in (*REAL_LOCKFILES, *_OURS) if SYSTEM in Lockfile.pars
 
 def build(store: NodeStore, output: SelectedOutput, brings: StorePath) -> None:
     """A package with a program, a manual page and files that no environment takes; it propagates another package."""
-    root = store.path_of(output.store_path)
+    root = store.public.path_of(output.store_path)
     name = f"{output.install_id}-{output.output}"
     files = {
         f"bin/{name}": "#!/bin/sh\n",
@@ -57,14 +57,14 @@ def test_an_environment(tmp_path: Path, path: Path, mode: Mode) -> None:
     lockfile = Lockfile.parse(path.read_bytes())
     outputs = lockfile.selected_outputs(SYSTEM)
     store, brought = NodeStore(tmp_path), StorePath("0" * 32, "brought-1.0")
-    (store.path_of(brought) / "include").mkdir(parents=True)
+    (store.public.path_of(brought) / "include").mkdir(parents=True)
     for output in outputs:
         build(store, output, brought)
     paths = tuple(described(each) for each in sorted({brought, *(output.store_path for output in outputs)}))
     roots = tuple(ClosureRoot(each.install_id, each.output, each.store_path, each.priority) for each in outputs)
     record = ClosureRecord(lockfile, ClosureDocument(SYSTEM, roots, paths))
-    env_path, _ = ensure_environment(store, WEB, record, SYSTEM, mode)
-    environment = store.path_of(env_path)
+    env_path, _ = ensure_environment(store, store.public, WEB, record, SYSTEM, mode)
+    environment = store.public.path_of(env_path)
 
     assert (environment / "manifest.lock").read_bytes() == path.read_bytes()
     assert (environment / "activate.d" / "envrc").is_file()
@@ -90,5 +90,8 @@ def test_an_environment(tmp_path: Path, path: Path, mode: Mode) -> None:
 def test_it_is_made_once(tmp_path: Path) -> None:
     lockfile = Lockfile.parse(b'{"lockfile-version":1,"manifest":{"version":1},"packages":[]}')
     store, record = NodeStore(tmp_path), ClosureRecord(lockfile, ClosureDocument(SYSTEM, (), ()))
-    assert [ensure_environment(store, WEB, record, SYSTEM, Mode.RUN)[1] for _ in range(2)] == [True, False]
+    assert [ensure_environment(store, store.public, WEB, record, SYSTEM, Mode.RUN)[1] for _ in range(2)] == [
+        True,
+        False,
+    ]
     store.close()

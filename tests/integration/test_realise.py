@@ -67,7 +67,7 @@ async def test_the_live_generation_comes_and_is_linked(registry: SmallRegistry, 
     assert realised.fetched_bytes == sizes(HELLO, LIB)
     assert set(realised.paths) == {HELLO.store_path, LIB.store_path, realised.env_path}
     assert node.contents() == {path.base_name for path in realised.paths}
-    environment = realised.store_dir / realised.env_path.base_name
+    environment = realised.folders.own / realised.env_path.base_name
     assert (environment / "bin").readlink() == Path(str(HELLO.store_path), "bin")
     assert (environment / "manifest.lock").read_bytes() == generation.lockfile.data
     requisites = (environment / "requisites.txt").read_text().splitlines()
@@ -82,7 +82,7 @@ async def test_every_compression(registry: SmallRegistry, node: Node, compressio
     package = Package.make("big", program("big", size=1_000_000), compression=compression)
     registry.push("acme/web", 1, package)
     realised = await node.realise("acme/web")
-    unpacked = node.store.path_of(package.store_path) / "bin" / "big"
+    unpacked = node.store.public.path_of(package.store_path) / "bin" / "big"
     assert unpacked.stat().st_mode & 0o777 == 0o555
     assert unpacked.read_bytes().startswith(b"#!/bin/sh\necho big")
     assert realised.fetched_bytes == len(package.blob)
@@ -98,7 +98,7 @@ async def test_a_content_addressed_path_needs_no_signature(registry: SmallRegist
 async def test_an_environment_without_packages(registry: SmallRegistry, node: Node) -> None:
     registry.push("acme/empty", 1)
     realised = await node.realise("acme/empty")
-    environment = realised.store_dir / realised.env_path.base_name
+    environment = realised.folders.own / realised.env_path.base_name
     assert sorted(entry.name for entry in environment.iterdir()) == ["activate.d", "manifest.lock", "requisites.txt"]
 
 
@@ -116,7 +116,7 @@ async def test_a_new_generation_fetches_only_what_changed(registry: SmallRegistr
 async def test_what_vanished_from_the_store_is_fetched_again(registry: SmallRegistry, node: Node) -> None:
     generation = registry.push("acme/web", 1, HELLO, LIB, WORLD)
     await node.realise(generation)
-    vanished = node.store.path_of(LIB.store_path)
+    vanished = node.store.public.path_of(LIB.store_path)
     (vanished / "lib").rmdir()
     vanished.rmdir()
     realised = await node.realise(generation)

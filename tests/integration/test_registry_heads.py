@@ -8,7 +8,7 @@ import pytest
 
 from flox_formats.digest import Digest
 from shim_hooks.environment.mode import Mode
-from shim_hooks.environment.realised import Wanted
+from shim_hooks.environment.realised import Shown, Wanted
 from shim_hooks.errors import RegistryRefused
 from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.registry_heads import RegistryHeads
@@ -53,7 +53,7 @@ async def test_what_has_not_changed_is_told_at_once(
     pinned = await node.realiser.pin_down(wish, deadline_s=20)
     registry.heads.clear()
     assert await asked(node, wish) == pinned
-    assert (pinned.generation, pinned.lockfile, pinned.access_granted) == (1, web.lockfile.digest, True)
+    assert (pinned.generation, pinned.lockfile, pinned.shown) == (1, web.lockfile.digest, Shown.TO_ALL)
     assert [head.split(b" ")[0] for head in registry.heads] == [b"HEAD"]
 
 

@@ -42,8 +42,8 @@ async def run(there: Node, command: str, *arguments: str) -> tuple[int, str]:
 
 
 def damage(there: Node, package: Package, name: str) -> None:
-    (there.store.path_of(package.store_path) / "bin" / name).chmod(0o755)
-    (there.store.path_of(package.store_path) / "bin" / name).write_text("other")
+    (there.store.public.path_of(package.store_path) / "bin" / name).chmod(0o755)
+    (there.store.public.path_of(package.store_path) / "bin" / name).write_text("other")
 
 
 async def test_gc_takes_what_nobody_uses(there: Node) -> None:
@@ -101,7 +101,9 @@ async def test_verify_finds_and_repairs(there: Node, registry: SmallRegistry, tm
     code, said = await run(there, "verify", "--repair", "--registry-url", registry.url)
     assert (code, "fetched anew" in said) == (0, True)
     assert (await run(there, "verify"))[0] == 0
-    assert (there.store.path_of(ONE.store_path) / "bin" / "one").read_text(errors="replace").startswith("#!/bin/sh")
+    assert (
+        (there.store.public.path_of(ONE.store_path) / "bin" / "one").read_text(errors="replace").startswith("#!/bin/sh")
+    )
     assert there.is_tidy()
 
 
@@ -131,7 +133,7 @@ async def test_either_of_two_builds_is_whole(there: Node, registry: SmallRegistr
 
 
 async def test_what_is_missing_is_fetched_too(there: Node, registry: SmallRegistry) -> None:
-    there.store.path_of(LIB.store_path).rename(there.store.root / "elsewhere")
+    there.store.public.path_of(LIB.store_path).rename(there.store.root / "elsewhere")
     code, said = await run(there, "verify", "--repair", "--registry-url", registry.url)
     assert (code, f"{LIB.store_path} is missing\n  fetched anew" in said) == (0, True)
     assert there.has(LIB)
@@ -214,7 +216,7 @@ async def test_a_damaged_environment_is_found_and_linked_anew(
 ) -> None:
     realised = await there.realise("acme/one")
     Leases(there.store.root / "leases").take("c1", tmp_path, realised.paths)
-    environment = there.store.path_of(realised.env_path)
+    environment = there.store.public.path_of(realised.env_path)
     right = b"".join(dump(environment))
     for folder in (environment, *filter(Path.is_dir, environment.rglob("*"))):
         folder.chmod(0o755)
@@ -241,11 +243,11 @@ async def test_both_modes_and_every_environment_of_a_lockfile_are_compared(
 
 async def test_what_nobody_recorded_is_named(there: Node) -> None:
     stray = Package.make("stray", program("stray")).store_path
-    there.store.path_of(stray).mkdir()
+    there.store.public.path_of(stray).mkdir()
     code, said = await run(there, "verify")
     assert (code, f"{stray} was not compared: belongs to nothing that is recorded here\n" in said) == (0, True)
     for number in range(6):
-        there.store.path_of(Package.make("stray", program(f"{number}")).store_path).mkdir()
+        there.store.public.path_of(Package.make("stray", program(f"{number}")).store_path).mkdir()
     assert "\n2 more were not compared; --json names them\n" in (await run(there, "verify"))[1]
     assert len(json.loads((await run(there, "verify", "--json"))[1])["not_compared"]) == 7
 

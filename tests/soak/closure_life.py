@@ -56,7 +56,7 @@ class Lives:
         async with running_node(self._state, self._url, trusted=self._trusted) as node:
             for environment in self._environments:
                 realised = await node.realise(environment)
-                assert not node.store.missing(realised.paths)
+                assert not node.store.public.missing(realised.paths)
 
     def learn(self) -> None:
         """What each entry of the store has to look like, whenever it is there."""
@@ -79,7 +79,7 @@ class Lives:
         for container_id in leases.container_ids():
             lease = leases.find(container_id)
             assert lease is not None
-            assert not store.missing(lease.paths), f"{container_id} lost a path that it has a lease on"
+            assert not store.public.missing(lease.paths), f"{container_id} lost a path that it has a lease on"
         store.close()
 
     def _check_notes(self, store: NodeStore, lost: set[StorePath]) -> None:

@@ -171,7 +171,7 @@ class Lives:
         for key in keys:
             lease = leases.find(key)
             assert lease is not None
-            assert not store.missing(lease.paths), f"{key} lost a path that it has a lease on"
+            assert not store.public.missing(lease.paths), f"{key} lost a path that it has a lease on"
         for bundle in self._bundles.glob("[!~]*"):
             self._check_bundle(bundle, keys)
         store.close()

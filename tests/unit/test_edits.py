@@ -35,10 +35,11 @@ def placement(
     script: tuple[str, ...] = (),
     mutable: MutableStore | None = None,
     own: OwnStore | None = None,
+    folders: tuple[str, ...] = ("store",),
 ) -> Placement:
     return Placement(
         generation=PinnedGeneration(GENERATION.environment, number, GENERATION.lockfile),
-        store_dir=Path("/var/lib/floxbridge/store"),
+        folders=tuple(Path("/var/lib/floxbridge", folder) for folder in folders),
         variables={"PATH": "/e/bin:/bin", "FLOX_ENV": "/e"} if variables is None else variables,
         removed_variables=frozenset({"FLOX_SHELL"}),
         rootfs_has_tmp=has_tmp,
@@ -74,6 +75,18 @@ def test_the_store_is_mounted_last_and_read_only() -> None:
         "source": "/var/lib/floxbridge/store",
         "options": ["rbind", "rprivate", "ro", "nosuid", "nodev"],
     }
+
+
+@pytest.mark.parametrize("mutable", [False, True])
+def test_what_only_its_containers_may_see_lies_above_what_all_see(mutable: bool) -> None:
+    changes = MutableStore(Path("/u"), Path("/w")) if mutable else None
+    own = OwnStore(Path("/image"), Path("/hidden"))
+    for image, more in ((None, ""), (own, ":/hidden:/image")):
+        edited = mount_the_store(spec(), placement(folders=("private/1", "store"), mutable=changes, own=image))
+        mount = edited.document["mounts"][-1]  # type: ignore[index]
+        layers = f"lowerdir=/var/lib/floxbridge/private/1:/var/lib/floxbridge/store{more}"
+        written = ["upperdir=/u", "workdir=/w"] if mutable else ["ro"]
+        assert (mount["type"], mount["options"]) == ("overlay", ["nosuid", "nodev", layers, *written])
 
 
 def test_the_store_is_mounted_once() -> None:

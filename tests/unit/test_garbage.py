@@ -31,6 +31,20 @@ def order(inventory: Inventory, kept: str = "") -> list[tuple[str, str]]:
     ]
 
 
+def test_what_lies_in_several_folders_goes_from_each_that_nobody_needs() -> None:
+    """Two environments with paths of their own, which have `a` twice; a container uses `c`, wherever it lies."""
+    old = UsedClosure(key("old"), 1, frozenset("ac"), frozenset("A"), ("store/", "private/1/"))
+    new = UsedClosure(key("new"), 2, frozenset("ab"), frozenset("B"), ("store/", "private/2/"))
+    places = ["store/a", "private/1/a", "private/1/A", "private/1/c", "private/2/a", "private/2/b", "private/2/B"]
+    inventory = Inventory({place: Entry(10, 0) for place in [*places, "private/3/b"]}, (old, new))
+    assert [victim.entries for victim in victims(inventory, {"c"})] == [
+        ("private/3/b",),
+        ("private/1/A", "private/1/a"),
+        ("private/2/B", "private/2/a", "private/2/b", "store/a"),
+    ]
+    assert inventory.size_of({"a", "c"}) == 40
+
+
 OLD, NEW = closure("old", 1, "abc", "A"), closure("new", 2, "bcd", "D")
 
 

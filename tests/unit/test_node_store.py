@@ -33,21 +33,21 @@ def test_a_path_is_there_once_it_is_published(tmp_path: Path) -> None:
     store = NodeStore(tmp_path)
     with store.staging() as place:
         staged = stage(place, "1")
-        assert not store.has(A)
-        store.publish(staged, A)
-    assert store.has(A)
-    assert store.missing([A, B]) == [B]
-    assert (store.path_of(A) / "bin" / "x").read_text() == "1"
-    assert list((tmp_path / "store").iterdir()) == [store.path_of(A)]
-    assert NodeStore(tmp_path).has(A)
+        assert not store.public.has(A)
+        store.publish(staged, store.public.path_of(A))
+    assert store.public.has(A)
+    assert store.public.missing([A, B]) == [B]
+    assert (store.public.path_of(A) / "bin" / "x").read_text() == "1"
+    assert list((tmp_path / "store").iterdir()) == [store.public.path_of(A)]
+    assert NodeStore(tmp_path).public.has(A)
 
 
 def test_who_is_second_leaves_the_first_one_in_place(tmp_path: Path) -> None:
     store = NodeStore(tmp_path)
     for contents in "12":
         with store.staging() as place:
-            store.publish(stage(place, contents), A)
-    assert (store.path_of(A) / "bin" / "x").read_text() == "1"
+            store.publish(stage(place, contents), store.public.path_of(A))
+    assert (store.public.path_of(A) / "bin" / "x").read_text() == "1"
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])
@@ -56,8 +56,8 @@ def test_a_store_path_may_be_no_directory(tmp_path: Path, kind: str) -> None:
     with store.staging() as place:
         staged = place / "x"
         staged.write_text("") if kind == "file" else staged.symlink_to("/nowhere")
-        store.publish(staged, A)
-    assert store.has(A)
+        store.publish(staged, store.public.path_of(A))
+    assert store.public.has(A)
 
 
 def test_what_was_not_published_leaves_nothing(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_what_is_replaced_is_there_at_every_moment(tmp_path: Path) -> None:
     """A container may use it, and whoever replaces it may be killed: another process looks all the while."""
     store = NodeStore(tmp_path)
     with store.staging() as place:
-        store.publish(stage(place, "0"), A)
+        store.publish(stage(place, "0"), store.public.path_of(A))
     program = """
 import os, sys
 path, stop = sys.argv[1:]
@@ -101,16 +101,16 @@ while not os.path.exists(stop):
         missed += not os.path.lexists(path)
 print(missed)
 """
-    command = [sys.executable, "-c", program, str(store.path_of(A)), str(tmp_path / "stop")]
+    command = [sys.executable, "-c", program, str(store.public.path_of(A)), str(tmp_path / "stop")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as looking:
         assert looking.stdout is not None
         assert looking.stdout.readline() == "looks\n"
         for number in range(200):
             with store.staging() as place:
-                store.replace(stage(place, str(number)), A)
+                store.replace(stage(place, str(number)), store.public.path_of(A))
         (tmp_path / "stop").touch()
         assert looking.stdout.read() == "0\n"
-    assert (store.path_of(A) / "bin" / "x").read_text() == "199"
+    assert (store.public.path_of(A) / "bin" / "x").read_text() == "199"
     assert [entry.name for entry in (tmp_path / "store").iterdir()] == [A.base_name]
     assert not [entry for place in (tmp_path / "staging").iterdir() for entry in place.iterdir()]
 
@@ -120,14 +120,14 @@ def test_replaces_whatever_is_there(tmp_path: Path, there: str) -> None:
     store = NodeStore(tmp_path)
     match there:
         case "file":
-            store.path_of(A).touch()
+            store.public.path_of(A).touch()
         case "link":
-            store.path_of(A).symlink_to("/nowhere")
+            store.public.path_of(A).symlink_to("/nowhere")
         case "directory":
-            (store.path_of(A) / "bin").mkdir(parents=True)
+            (store.public.path_of(A) / "bin").mkdir(parents=True)
     with store.staging() as place:
-        store.replace(stage(place, "new"), A)
-    assert (store.path_of(A) / "bin" / "x").read_text() == "new"
+        store.replace(stage(place, "new"), store.public.path_of(A))
+    assert (store.public.path_of(A) / "bin" / "x").read_text() == "new"
     assert [entry.name for entry in (tmp_path / "store").iterdir()] == [A.base_name]
 
 
@@ -144,10 +144,10 @@ from shim_hooks.store.node_store import NodeStore
 from tests.unit.test_node_store import A, stage
 store = NodeStore(Path(sys.argv[1]))
 with store.staging() as place:
-    store.publish(stage(place, "1"), A)
+    store.publish(stage(place, "1"), store.public.path_of(A))
 with store.staging() as place:
-    store.{call}(stage(place, "2" if "{call}" == "replace" else "1"), A)
-print(oct(store.path_of(A).stat().st_mode & 0o777), (store.path_of(A) / "bin" / "x").read_text())
+    store.{call}(stage(place, "2" if "{call}" == "replace" else "1"), store.public.path_of(A))
+print(oct(store.public.path_of(A).stat().st_mode & 0o777), (store.public.path_of(A) / "bin" / "x").read_text())
 store.close()
 """
     with TemporaryDirectory() as state:  # pytest's own folders are closed to others

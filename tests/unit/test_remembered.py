@@ -18,6 +18,7 @@ from shim_hooks.environment.realised import Realised
 from shim_hooks.store.closures import ClosureRecord, ClosureRecords, RecordKey
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.remembered import Remembered
+from shim_hooks.store.store_folders import StoreFolders
 
 SYSTEM = System.X86_64_LINUX
 
@@ -86,7 +87,7 @@ def realised(name: str) -> Realised:
         generation=1,
         lockfile=LockedActivation(Digest.of(name.encode()), {}, has_hook=False),
         env_path=StorePath("0" * 32, name),
-        store_dir=Path("/store"),
+        folders=StoreFolders((Path("/store"),)),
         fetched_bytes=0,
         paths=(StorePath("0" * 32, name),),
         contents=EnvironmentContents(),
