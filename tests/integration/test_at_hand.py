@@ -36,10 +36,10 @@ def pinned(generation: Generation, number: int | None = None) -> Wanted:
     return Wanted(generation.environment, number or generation.number, lockfile, Mode.RUN)
 
 
-def long_ago(node: Node) -> None:
+def long_ago(node: Node, folder: Path | None = None) -> None:
     """The store has not changed for a while."""
     then = time.time_ns() - 3_600_000_000_000
-    os.utime(node.store.store_dir, ns=(then, then))
+    os.utime(folder or node.store.store_dir, ns=(then, then))
 
 
 async def test_what_was_realised_is_at_hand(node: Node, web: Generation) -> None:
