@@ -32,7 +32,7 @@ class Node:
         """A reference as an annotation has it, or a generation as its image names it."""
         return await self.realiser.realise(_wanted(wanted), deadline_s=deadline_s)
 
-    def holding(self, wanted: str | Generation) -> AbstractAsyncContextManager[Realised]:
+    def holding(self, wanted: str | Generation | Wanted) -> AbstractAsyncContextManager[Realised]:
         return self.realiser.holding(_wanted(wanted), deadline_s=DEADLINE_S)
 
     def contents(self) -> set[str]:
