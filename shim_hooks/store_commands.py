@@ -19,9 +19,11 @@ from shim_hooks.settings import Settings
 from shim_hooks.sizes import shown_bytes, shown_time
 from shim_hooks.store.closures import ClosureRecords
 from shim_hooks.store.collector import Bound, Collector
+from shim_hooks.store.disk import disk_errors
 from shim_hooks.store.inventory import InventoryReader
 from shim_hooks.store.leases import LeaseInvalid, Leases
 from shim_hooks.store.node_store import NodeStore
+from shim_hooks.store.store_folders import SHARED
 
 
 def store_bound(settings: Settings) -> Bound:
@@ -51,7 +53,9 @@ def collect(settings: Settings, *, max_bytes: int | None, dry_run: bool, as_json
 
 
 def existing_store(settings: Settings) -> Path:
-    if not (settings.state_dir / "store").is_dir():
+    with disk_errors("looking for the node store", settings.state_dir):
+        is_there = (settings.state_dir / SHARED).is_dir()
+    if not is_there:
         raise StoreFailed(f"{settings.state_dir} has no store. Give the agent's --state-dir")
     return settings.state_dir
 
@@ -102,10 +106,11 @@ def _print_leases(leases: object) -> None:
 
 def _status(settings: Settings) -> dict[str, object]:
     """Reads only: what is not there is not made, so that it can be asked by anyone who may look."""
-    store_dir, leases_dir = settings.state_dir / "store", settings.state_dir / "leases"
-    there = store_dir.is_dir() and (settings.state_dir / "closures").is_dir()
-    disk = shutil.disk_usage(store_dir) if store_dir.is_dir() else None
-    leases = Leases(leases_dir) if leases_dir.is_dir() else None
+    store_dir, leases_dir = settings.state_dir / SHARED, settings.state_dir / "leases"
+    with disk_errors("looking for the node store", settings.state_dir):
+        there = store_dir.is_dir() and (settings.state_dir / "closures").is_dir()
+        disk = shutil.disk_usage(store_dir) if store_dir.is_dir() else None
+        leases = Leases(leases_dir) if leases_dir.is_dir() else None
     store = _contents(settings, leases) if there else {"store_paths": 0, "store_bytes": 0, "closures": []}
     return {
         "agent_listens": is_served(settings.socket),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shim_hooks.doctor.finding import Finding
 from shim_hooks.store.room import Room
+from shim_hooks.store.store_folders import private_folders
 
 STORE, DISK = "store", "disk"
 _GIB = 1024**3
@@ -51,7 +52,7 @@ def _folder(state_dir: Path, folder: Path, status: os.stat_result, flags: int) -
         return [Finding.bad(STORE, said, f"mount -o remount,exec …\nor {elsewhere}")]
     if status.st_mode & stat.S_IWOTH and not (folder != state_dir and status.st_mode & stat.S_ISVTX):
         said = f"{folder} can be written to by everybody, who could change what containers run"
-        return [Finding.bad(STORE, said, f"chmod 755 {folder}")]
+        return [Finding.bad(STORE, said, f"chmod 700 {folder}")]
     if not os.access(folder, os.W_OK | os.X_OK):
         if os.geteuid() == 0:
             return [Finding.bad(STORE, f"{folder} cannot be written to", elsewhere)]
@@ -70,7 +71,7 @@ def _inside(state_dir: Path) -> list[Finding]:
         if store.exists() and os.statvfs(store).f_flag & os.ST_NOEXEC:
             said = f"{store} is mounted noexec: no program of an environment can be started"
             return [Finding.bad(STORE, said, f"mount -o remount,exec {store}")]
-        paths = sum(1 for _ in store.iterdir()) if store.exists() else 0
+        paths = sum(1 for folder in (store, *private_folders(state_dir)) if folder.exists() for _ in folder.iterdir())
         left = _leftovers(staging) if staging.exists() else 0
     except OSError as problem:
         said = f"{problem.filename} could not be looked at: {problem.strerror}"

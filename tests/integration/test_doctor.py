@@ -303,7 +303,7 @@ WRONG = [
     ("agent", "bad", "no agent listens", "systemctl start", lambda rig: rig.listens.close(), "no-agent"),
     ("agent", "bad", "no agent lives behind it", "systemctl start", a_dead_socket, "dead-agent"),
     ("agent", "bad", "by others than root", "chmod 600", lambda rig: rig.socket.chmod(0o666), "open-socket"),
-    ("store", "bad", "by everybody", "chmod 755", lambda rig: rig.state.chmod(0o777), "open-store"),
+    ("store", "bad", "by everybody", "chmod 700", lambda rig: rig.state.chmod(0o777), "open-store"),
     ("store", "doubtful", "1 folders", "restart", leftovers, "leftovers"),
 ]
 

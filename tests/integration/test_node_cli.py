@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from flox_formats.digest import Digest
 from flox_formats.store_path import StorePath
 from shim_hooks.store.leases import Leases
-from tests.conftest import needs
+from tests.conftest import needs, needs_root
 
 NOBODY = "http://127.0.0.1:1"
 """Where nothing listens."""
@@ -145,6 +146,18 @@ def test_status_says_what_is_there(tmp_path: Path) -> None:
     assert found["leases"][0] == {"container": "c1", "bundle": f"{tmp_path}/bundle", "paths": 1}
     assert "unreadable" in found["leases"][1]["bundle"]
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["closures", "leases", "store"]
+
+
+@pytest.mark.parametrize("command", ["status", "gc", "verify"])
+def test_a_state_directory_that_is_closed_to_who_asks(command: str) -> None:
+    needs_root()
+    needs("setpriv")
+    ask = [sys.executable, "-m", "shim_hooks.cli", command, "--state-dir"]
+    with TemporaryDirectory() as state:  # pytest's own folders are closed to others, all the way
+        (Path(state) / "store").mkdir()
+        somebody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *ask, state]
+        done = subprocess.run(somebody, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, f"no permission for {state}. Run floxbridge-node as root" in done.stderr) == (1, True)
 
 
 def test_the_agent_listens_until_it_is_told_to_stop(tmp_path: Path) -> None:
