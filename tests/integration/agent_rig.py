@@ -22,7 +22,6 @@ from shim_hooks.log import Log
 from shim_hooks.store.container_stores import ContainerStores
 from shim_hooks.store.leases import Leases
 from shim_hooks.store.store_folders import StoreFolders
-from shim_hooks.store.store_tree import StoreTree
 
 WEB = EnvironmentName.parse("acme/web")
 
@@ -45,6 +44,8 @@ class Environments:
 
     store_dir: Path
     held: asyncio.Event | None = None
+    own: Path | None = None
+    """Where that lies which not everybody may see; nowhere else then."""
 
     def __post_init__(self) -> None:
         self.wishes = list[Wanted]()
@@ -55,7 +56,7 @@ class Environments:
     def add(self, environment: EnvironmentName, lock: Lockfile, files: Mapping[str, str] | None = None) -> StorePath:
         generations = self._known.setdefault(environment, [])
         path = store_path(f"environment-{environment.name}-{len(generations) + 1}")
-        root = self.store_dir / path.base_name
+        root = self.folders.own / path.base_name
         (root / "bin").mkdir(parents=True)
         scripts = activation_files(environment, lock)
         for name, content in {**scripts, **{name: text.encode() for name, text in (files or {}).items()}}.items():
@@ -64,6 +65,10 @@ class Environments:
             (root / name).chmod(0o755)
         generations.append((lock, path))
         return path
+
+    @property
+    def folders(self) -> StoreFolders:
+        return StoreFolders((self.store_dir,) if self.own is None else (self.own, self.store_dir))
 
     async def pin_down(self, wanted: Wanted, *, deadline_s: float) -> Wanted:
         """Also while `held` is set."""
@@ -79,7 +84,7 @@ class Environments:
         return self.given.get((wanted.environment, wanted.lockfile))
 
     def is_here(self, realised: Realised, mode: Mode) -> bool:
-        return (self.store_dir / realised.env_path.base_name).exists()
+        return self.folders.has(realised.env_path)
 
     @asynccontextmanager
     async def holding(self, wanted: Wanted, *, deadline_s: float) -> AsyncIterator[Realised]:
@@ -101,13 +106,13 @@ class Environments:
         lock, path = generations[number - 1]
         if wanted.lockfile not in (None, lock.digest):
             raise RegistryRefused(f"generation {number} of {wanted.environment} was replaced by another one")
-        tree = StoreTree(self.store_dir)
+        tree = self.folders.tree
         return Realised(
             environment=wanted.environment,
             generation=number,
             lockfile=lock.activation,
             env_path=path,
-            folders=StoreFolders((self.store_dir,)),
+            folders=self.folders,
             fetched_bytes=0,
             paths=(path,),
             contents=EnvironmentContents.look(tree, path, (path,)),

@@ -196,6 +196,18 @@ def _without_rootfs(bundle: Path) -> None:
     (bundle / "rootfs").rmdir()
 
 
+async def test_a_state_directory_that_no_mount_can_name_has_public_environments_alone(tmp_path: Path) -> None:
+    rig = AgentRig(tmp_path / "a,b")
+    rig.environments.add(WEB, PLAIN)
+    await rig.agent.create(create(rig.bundle("public", annotations=ANNOTATED)))
+    rig.environments.own = rig.folder / "state" / "private" / "1"
+    rig.environments.add(WEB, lockfile(vars={"A": "1"}))
+    bundle = rig.bundle("private", annotations=ANNOTATED)
+    with pytest.raises(NotSupported, match=r"a comma, colon or backslash: give floxbridge-node another state"):
+        await rig.agent.create(CreateRequest(bundle, "c2", 30))
+    assert rig.leases.container_ids() == ("c1",)
+
+
 @pytest.mark.parametrize(
     ("annotation", "spoil", "kind", "words"),
     [

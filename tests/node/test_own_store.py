@@ -93,6 +93,23 @@ async def test_nothing_of_the_image_stands_in_the_environments_place(
     assert ran.stdout.endswith("it is busybox\n")
 
 
+@pytest.mark.parametrize("annotations", [ENVIRONMENT, MUTABLE], ids=["store", "mutable-store"])
+async def test_so_it_is_of_a_private_environment(node: Node, annotations: dict[str, str]) -> None:
+    """Its folder lies over what all see, and both over the image's."""
+    environments = node.rig.environments
+    script = f"busybox ls /nix/store; busybox ls {node.path}; busybox cat /nix/store/shared/file"
+    made = bundle(node, script, annotations=annotations)
+    (made / "rootfs" / "nix" / "store" / node.path.base_name / "evil").mkdir(parents=True)
+    (environments.store_dir / "shared").mkdir()
+    (environments.store_dir / "shared" / "file").write_text("seen by all\n")
+    environments.own = environments.store_dir.with_name("private") / "1"
+    environments.own.mkdir(parents=True)
+    (environments.store_dir / node.path.base_name).rename(environments.own / node.path.base_name)
+    ran = await node.ran(made)
+    names = sorted([OWN, node.path.base_name, "shared"])
+    assert (ran.stdout.splitlines(), ran.stderr) == ([*names, "activate.d", "bin", "seen by all"], "")
+
+
 async def test_what_hides_it_goes_with_the_container(node: Node) -> None:
     made = bundle(node, "exit 0")
     (made / "rootfs" / "nix" / "store" / node.path.base_name).mkdir()
