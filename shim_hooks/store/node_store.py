@@ -87,7 +87,7 @@ class NodeStore:
         Its content is on the disk before its name is, so no power cut leaves a name with less behind it. That the name
         itself may be lost does no harm: the path is fetched again. If another was first, theirs stays.
         """
-        self._sync()
+        self._make_ready(staged, place)
         self._publish(staged, place)
 
     @contextmanager
@@ -108,7 +108,7 @@ class NodeStore:
 
         In one step, since a container may use it: what was there lies at `staged` then, and goes with its place.
         """
-        self._sync()
+        self._make_ready(staged, place)
         with self.taking_away() as taken, self.lock.exclusive():
             if self._exchange(staged, place):
                 return
@@ -138,6 +138,11 @@ class NodeStore:
 
     def close(self) -> None:
         self._staging.close()
+
+    def _make_ready(self, staged: Path, place: Path) -> None:
+        if place.parent != self.store_dir:
+            _cover_what_lies_below(staged)
+        self._sync()
 
     def _publish(self, staged: Path, place: Path) -> None:
         with disk_errors(f"putting {place.name} into the node store", self.root):
@@ -216,6 +221,15 @@ def _make_movable(path: Path) -> None:
 def _seal(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         path.chmod(0o555)
+
+
+def _cover_what_lies_below(path: Path) -> None:
+    """Of the same path in `store/` the overlay shows nothing then: it may be another build, as trusted as this one, and
+    of the two in one nobody knows whether it works. Source: https://docs.kernel.org/filesystems/overlayfs.html
+    """
+    if path.is_dir() and not path.is_symlink():
+        with suppress(OSError):  # who may not do that may not mount an overlay either
+            os.setxattr(path, "trusted.overlay.opaque", b"y")
 
 
 def _make_private(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Where a path lies, and as whose: in a folder of one environment, in the one that every container sees, or in both."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from flox_formats.store_path import StorePath
 from shim_hooks.environment.tree import resolve
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.store_folders import StoreFolders
+from tests.conftest import needs, needs_root
 from tests.unit.test_node_store import A, stage
 
 B, C, D = (StorePath(number * 32, name) for number, name in ("1b", "2c", "3d"))
@@ -123,3 +125,24 @@ def test_each_environment_has_its_own_whatever_its_letters(tmp_path: Path) -> No
     folders = {store.private_of(EnvironmentName.parse(name)) for name in names}
     assert len({each.own.name for each in folders}) == len(names)
     assert StoreFolders((store.store_dir,)) == store.public
+
+
+@pytest.mark.parametrize("call", ["publish", "replace"])
+def test_two_builds_of_one_path_are_never_seen_as_one(store: NodeStore, tmp_path: Path, call: str) -> None:
+    """As the kernel would merge them. Both are signed; which files belong to which, only a whole one says."""
+    needs_root()
+    needs("mount")
+    folders = store.private_of(OTHER)
+    for folder, name in ((folders.shared, "theirs"), (folders.own, "mine")) * 2:
+        with store.staging() as place:
+            tree = stage(place, name)
+            (tree / "bin" / name).touch()
+            getattr(store, call)(tree, folder / D.base_name)
+    (tmp_path / "seen").mkdir()
+    layers = "lowerdir=" + ":".join(map(str, folders.folders))
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", f"ro,{layers}", str(tmp_path / "seen")], check=True)
+    try:
+        assert sorted(entry.name for entry in (tmp_path / "seen" / D.base_name / "bin").iterdir()) == ["mine", "x"]
+        assert (tmp_path / "seen" / C.base_name / "bin" / "x").read_text() == "c"
+    finally:
+        subprocess.run(["umount", str(tmp_path / "seen")], check=True)
