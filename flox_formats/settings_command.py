@@ -6,16 +6,15 @@ Belongs here: how settings look to people. Which ones there are, and which comma
 import argparse
 import dataclasses
 import json
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from flox_formats.settings import Given, Source
+from flox_formats.url import shown_url
 
 _WORDS_BY_SUFFIX = {"_s": "SECONDS", "_bytes": "BYTES", "_url": "URL", "_file": "FILE", "_dir": "DIR", "_cache": "URL"}
 _WORDS_BY_TYPE: dict[object, str] = {bool: "true|false", int: "N", Path: "PATH", tuple[str, int]: "HOST:PORT"}
-_SECRET_IN_URL = re.compile(r"(?<=//)[^/@\s]*(?=@)|(?<=\?)\S+")
 
 
 def add_settings(parser: argparse.ArgumentParser, kind: type[Any], names: Collection[str] | None = None) -> None:
@@ -50,7 +49,7 @@ def shown_value(value: object) -> object:
         return value
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
-    return _SECRET_IN_URL.sub("***", str(value))
+    return shown_url(str(value))
 
 
 def as_json(settings: Sequence[Given]) -> str:
@@ -66,7 +65,7 @@ def as_text(settings: Sequence[Given], config_file: str | None) -> str:
     rows = []
     for one in settings:
         value = shown_value(one.value)
-        first, *more = [_words(member) for member in value] if isinstance(value, list) else [_words(value)]
+        first, *more = [_words(member) for member in value or [None]] if isinstance(value, list) else [_words(value)]
         rows += [(one.name, _given_by(one, config_file), first), *(("", "", member) for member in more)]
     names, givers, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
     return "\n".join(f"{name:<{names}}  {giver:<{givers}}  {value}".rstrip() for name, giver, value in rows)

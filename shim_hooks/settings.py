@@ -5,11 +5,11 @@ The launcher has three of its own, in a file of its own: `launcher/floxbridge_ru
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from flox_formats.known_keys import KNOWN_KEYS, PUBLIC_KEYS
 from flox_formats.settings import count, seconds, setting, text, texts
 from flox_formats.signature import PublicKey
+from flox_formats.url import HttpUrl
 
 PREFIX = "FLOXBRIDGE_NODE_"
 
@@ -19,11 +19,7 @@ def _path(value: object) -> Path:
 
 
 def _url(value: object) -> str:
-    url = text(value)
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-        raise ValueError(f"want http://HOST:PORT or https://HOST, got {url!r}")
-    return url.rstrip("/")
+    return HttpUrl.parse_bare(text(value), instead="a private environment is opened by its pod's own token").place
 
 
 def _keys(value: object) -> tuple[str, ...]:

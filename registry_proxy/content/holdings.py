@@ -18,6 +18,7 @@ from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName
 from flox_formats.errors import FormatError
 from flox_formats.json_document import Fields, read_object
+from flox_formats.url import place_of
 from registry_proxy.content.durable import storage_failed, write_whole
 
 _MAX_RECORD_BYTES = 64 * 1024 * 1024
@@ -31,7 +32,8 @@ class RecordInvalid(FormatError):
 
 @dataclass(frozen=True, slots=True)
 class NarSource:
-    """`cache` is a binary cache's URL as configured, `url` a path below it; `what` tells a person whose NAR it is."""
+    """`cache` is a binary cache's URL without what may be a secret, `url` a path below it; `what` tells a person whose
+    NAR it is."""
 
     cache: str
     url: str
@@ -66,7 +68,7 @@ class Holding:
             size=fields.integer("size"),
             subject=Digest.parse(subject) if subject else None,
             artifact_type=fields.text_or_none("artifactType"),
-            source=NarSource(cache, fields.text("url"), fields.text("what")) if cache else None,
+            source=NarSource(place_of(cache), fields.text("url"), fields.text("what")) if cache else None,
         )
 
 

@@ -7,7 +7,6 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 
@@ -16,6 +15,7 @@ from flox_formats.environment import EnvironmentName
 from flox_formats.errors import FormatError
 from flox_formats.json_document import Fields, read_object
 from flox_formats.settings import SettingsInvalid
+from flox_formats.url import HttpUrl
 from registry_proxy.errors import RegistryError
 from registry_proxy.images.content import INDEX, MANIFEST
 from registry_proxy.images.reference import PREFIX
@@ -43,10 +43,11 @@ class RegistryApi:
 
     def __init__(self, http: httpx2.Client, url: str, token: str | None) -> None:
         """Raises SettingsInvalid."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_good_port(parts):
-            raise SettingsInvalid("--registry-url: want http://HOST:PORT or https://HOST")
-        self.url, self._http = url.rstrip("/"), http
+        try:
+            self.url = HttpUrl.parse_bare(url, instead="a token goes in a file, see --floxhub-token-file").place
+        except SettingsInvalid as error:
+            raise SettingsInvalid(f"--registry-url: {error}") from error
+        self._http = http
         self._headers = {"Accept": f"{INDEX}, {MANIFEST}"}
         if token is not None:
             self._headers["Authorization"] = "Basic " + base64.b64encode(f"oauth:{token}".encode()).decode()
@@ -100,13 +101,6 @@ class RegistryApi:
 
     def _garbled(self, what: str) -> RegistryUnreachable:
         return RegistryUnreachable(f"registry {self.url} sent something else for {what}: is it a registry?")
-
-
-def _has_good_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port is None or parts.port > 0
-    except ValueError:
-        return False
 
 
 def _sentence(response: httpx2.Response, data: bytes) -> str:

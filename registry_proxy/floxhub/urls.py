@@ -8,7 +8,7 @@ from typing import Self
 from urllib.parse import SplitResult, quote, urlsplit
 
 from flox_formats.environment import EnvironmentName
-from flox_formats.settings import SettingsInvalid
+from flox_formats.url import HttpUrl
 
 DEFAULT_BASE_URL = "https://hub.flox.dev"
 
@@ -38,21 +38,7 @@ class FloxHubUrls:
 
 
 def _parts(url: str) -> SplitResult:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port_or_none(parts):
-        raise SettingsInvalid(f"FloxHub URL {url!r}: want http(s)://host[:port][/path]")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise SettingsInvalid(
-            f"FloxHub URL on {parts.hostname!r}: no credentials, query or fragment belong in it; tokens go in a file"
-        )
-    return parts
-
-
-def _has_port_or_none(parts: SplitResult) -> bool:
-    try:
-        return parts.port is None or parts.port > 0
-    except ValueError:
-        return False
+    return urlsplit(HttpUrl.parse_bare(url, instead="tokens go in a file, see --floxhub-token-file").place)
 
 
 def _git_url(base: SplitResult) -> str:

@@ -6,31 +6,31 @@ Layout of a cache: `<hash>.narinfo` at its root; the NAR where the narinfo's URL
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import anyio.to_thread
 import httpx2
 
 from flox_formats.errors import FormatError
 from flox_formats.narinfo import MAX_BYTES, NarInfo
-from flox_formats.settings import SettingsInvalid
 from flox_formats.store_path import StorePath
+from flox_formats.url import HttpUrl, place_of
 from registry_proxy.errors import ClosureUnavailable, NixCacheUnavailable
+from registry_proxy.nix.cache_url import parse_cache_url
 from registry_proxy.nix.content_encoding import EncodingInvalid, decoded
 
 _PIECE_BYTES = 256 * 1024
 _ATTEMPTS = 3
 _RETRY_DELAYS_S = (0.2, 1.0)
 _MISSING = (403, 404)
-_SECRET = re.compile(r"//[^/@]*@")
 
 
 class BinaryCache(Protocol):
-    """`url` as configured, without credentials in it."""
+    """`url` as configured, without what may be a secret: it is in answers, in the log and in the state directory."""
 
     url: str
 
@@ -44,11 +44,13 @@ class BinaryCache(Protocol):
 
 
 class HttpBinaryCache:
-    """`http` brings the timeouts of single steps, and asks for what is not encoded."""
+    """`http` brings the timeouts of single steps, and asks for what is not encoded. What `where` has besides its place
+    goes with each request, and nowhere else."""
 
-    def __init__(self, url: str, http: httpx2.AsyncClient) -> None:
-        self.url = url.rstrip("/")
-        self._http = http
+    def __init__(self, where: HttpUrl, http: httpx2.AsyncClient) -> None:
+        self.url = where.place
+        self._query, self._http = where.query, http
+        self._auth = None if where.login is None else httpx2.BasicAuth(*where.login)
 
     async def narinfo(self, path: StorePath) -> NarInfo | None:
         url = f"{self.url}/{path.hash}.narinfo"
@@ -65,7 +67,7 @@ class HttpBinaryCache:
     async def nar(self, url: str) -> AsyncIterator[bytes]:
         place = f"{self.url}/{url}"
         try:
-            async with self._http.stream("GET", place) as response:
+            async with self._asked(place) as response:
                 if response.status_code != 200:
                     raise NixCacheUnavailable(f"binary cache {place} answered HTTP {response.status_code}")
                 async for piece in response.aiter_raw():
@@ -76,7 +78,7 @@ class HttpBinaryCache:
     async def _small(self, url: str) -> bytes | None:
         """A narinfo's bytes, bounded; None where there is none."""
         try:
-            async with self._http.stream("GET", url) as response:
+            async with self._asked(url) as response:
                 if response.status_code in _MISSING:
                     return None
                 if response.status_code != 200:
@@ -92,13 +94,17 @@ class HttpBinaryCache:
             raise ClosureUnavailable(f"binary cache {url} sent more than a narinfo can be")
         return data
 
+    def _asked(self, place: str) -> AbstractAsyncContextManager[httpx2.Response]:
+        """A narinfo's URL may have a query of its own."""
+        url = f"{place}{'&' if '?' in place else '?'}{self._query}" if self._query else place
+        return self._http.stream("GET", url, auth=self._auth)
+
 
 class FolderBinaryCache:
     """A `file://` cache, as `nix copy --to file://…` makes one."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        self._root = Path(unquote(urlsplit(url).path))
+    def __init__(self, url: str, root: Path) -> None:
+        self.url, self._root = url, root
 
     async def narinfo(self, path: StorePath) -> NarInfo | None:
         place = self._root / f"{path.hash}.narinfo"
@@ -127,12 +133,12 @@ class FolderBinaryCache:
 
 def open_cache(url: str, http: httpx2.AsyncClient) -> BinaryCache:
     """Raises SettingsInvalid for a URL that no adapter here can ask."""
-    parts = urlsplit(url)
-    if parts.scheme in ("http", "https") and parts.hostname:
-        return HttpBinaryCache(url, http)
-    if parts.scheme == "file" and parts.path.startswith("/") and parts.hostname in (None, "localhost"):
-        return FolderBinaryCache(url)
-    raise SettingsInvalid(f"binary cache {_SECRET.sub('//', url)!r}: want http(s)://host/… or file:///folder")
+    where = parse_cache_url(url)
+    return (
+        HttpBinaryCache(where, http)
+        if isinstance(where, HttpUrl)
+        else FolderBinaryCache(place_of(url).rstrip("/"), where)
+    )
 
 
 async def _start_of(response: httpx2.Response) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 
 from flox_formats.narinfo import MAX_BYTES
 from flox_formats.store_path import StorePath
+from flox_formats.url import HttpUrl
 from registry_proxy.errors import ClosureUnavailable
 from registry_proxy.nix.binary_cache import HttpBinaryCache
 from tests.unit.test_narinfo import CURL, CURL_PATH
@@ -31,7 +32,7 @@ def cache(body: bytes, encoding: str | None) -> HttpBinaryCache:
     def answer(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers=headers, stream=httpx2.ByteStream(body))
 
-    return HttpBinaryCache("http://cache", httpx2.AsyncClient(transport=httpx2.MockTransport(answer)))
+    return HttpBinaryCache(HttpUrl("http://cache"), httpx2.AsyncClient(transport=httpx2.MockTransport(answer)))
 
 
 @pytest.mark.parametrize(
