@@ -100,9 +100,16 @@ def seconds(value: object) -> float:
 
 def count(value: object) -> int:
     number = _number(value)
-    if number != int(number) or number < 0:
+    if not 0 <= number < 1e18 or number != int(number):
         raise ValueError("want a whole number, zero or more")
     return int(number)
+
+
+def positive_count(value: object) -> int:
+    number = count(value)
+    if number == 0:
+        raise ValueError("want a whole number, one or more")
+    return number
 
 
 def flag(value: object) -> bool:

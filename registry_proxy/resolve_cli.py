@@ -21,7 +21,7 @@ from registry_proxy.floxhub.urls import FloxHubUrls
 from registry_proxy.images.reference import GenerationTag, LiveTag
 from registry_proxy.log import Log
 from registry_proxy.settings import Settings
-from registry_proxy.wiring import NoMetrics, Registry, cluster_token, floxhub_urls, open_registry
+from registry_proxy.wiring import NoMetrics, Registry, cluster_token, open_registry
 
 ASKING = ("floxhub_url", "floxhub_git_url", "floxhub_token_file", "lookup_timeout_s", "connect_timeout_s")
 """The settings that a command needs to ask FloxHub."""
@@ -69,7 +69,7 @@ async def registry_without_state(settings: Settings) -> AsyncIterator[tuple[Regi
         raise SettingsInvalid(
             "hub_dir is set: its FloxHub is served by the registry alone; ask that with --registry-url URL"
         )
-    urls = floxhub_urls(settings, None)
+    urls = settings.floxhub_urls(None)
     with tempfile.TemporaryDirectory(prefix="floxbridge-") as state:
         async with open_registry(replace(settings, state_dir=Path(state)), urls, Log(), NoMetrics()) as registry:
             yield registry, urls

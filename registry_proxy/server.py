@@ -24,7 +24,7 @@ from registry_proxy.malformed import MalformedRequests
 from registry_proxy.metrics import Metrics
 from registry_proxy.settings import Settings
 from registry_proxy.tls import TlsEvents, TlsFiles
-from registry_proxy.wiring import floxhub_urls, open_registry
+from registry_proxy.wiring import open_registry
 
 _BACKLOG = 2048
 _STALLED_MS = 300_000
@@ -42,7 +42,7 @@ async def serve(settings: Settings, log: Log, stopping: asyncio.Event) -> None:
     tls = _tls(settings, log)
     with _listen(*settings.listen) as listening:
         url = _url_of(listening, "http" if tls is None else "https")
-        urls = floxhub_urls(settings, url)
+        urls = settings.floxhub_urls(url)
         metrics, access_log = Metrics(), AccessLog(log) if settings.access_log else None
         metrics.watch(
             "floxbridge_tls_certificate_expiry_timestamp_seconds",
@@ -117,16 +117,8 @@ def _cut(server: _Server) -> None:
 
 
 def _tls(settings: Settings, log: Log) -> TlsFiles | None:
-    if settings.tls_cert_file is None and settings.tls_key_file is None:
-        return None
     if settings.tls_cert_file is None or settings.tls_key_file is None:
-        raise SettingsInvalid("TLS takes both --tls-cert-file and --tls-key-file, or neither")
-    if settings.hub_dir is not None:
-        raise SettingsInvalid(
-            "--hub-dir is asked over the registry's own port, which with TLS would have to trust its own certificate: "
-            "run `floxbridge hub serve` beside it and give --floxhub-git-url"
-        )
-
+        return None
     events = TlsEvents(
         reloaded=lambda: log.event("tls_reloaded"),
         unusable=lambda sentence: log.event("tls_unusable", message=sentence),

@@ -6,11 +6,17 @@ from pathlib import Path
 from flox_formats.errors import FormatError
 from flox_formats.known_keys import KNOWN_KEYS
 from flox_formats.scripted_activation import BASH, is_bash
-from flox_formats.settings import count, flag, seconds, setting, text, texts
+from flox_formats.settings import SettingsInvalid, flag, positive_count, seconds, setting, text, texts
+from flox_formats.signature import PublicKey
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
+from flox_formats.url import place_of
+from registry_proxy.floxhub.urls import DEFAULT_BASE_URL, FloxHubUrls
+from registry_proxy.nix.cache_url import parse_cache_url
 
 PREFIX = "FLOXBRIDGE_"
+EMBEDDED_BASE_URL = "http://floxhub.localhost"
+"""What images say of an embedded hub: a name that stays, where its port may not."""
 
 # FH §7: most packages are in the first cache, Flox's own in the second.
 _CACHES = ("https://cache.nixos.org", "https://cache.flox.dev")
@@ -31,6 +37,29 @@ def _address(value: object) -> tuple[str, int]:
 
 def _path(value: object) -> Path:
     return Path(text(value)).absolute()
+
+
+def _floxhub_url(value: object) -> str:
+    url = text(value)
+    FloxHubUrls.parse(url)
+    return url
+
+
+def _caches(value: object) -> tuple[str, ...]:
+    caches = texts(value)
+    for url in caches:
+        parse_cache_url(url)
+    places = [place_of(url) for url in dict.fromkeys(caches)]
+    if len(set(places)) < len(places):
+        raise ValueError("want each cache once, and not again with another login or query")
+    return caches
+
+
+def _keys(value: object) -> tuple[str, ...]:
+    keys = texts(value)
+    for key in keys:
+        PublicKey.parse(key)
+    return keys
 
 
 def activation_shells(texts_: tuple[str, ...]) -> dict[System, StorePath]:
@@ -58,14 +87,21 @@ def _shells(value: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Settings:
-    """Seconds end in `_s`. A list given by flag or variable replaces the default list."""
+    """Seconds end in `_s`. A list given by flag or variable replaces the default list.
+
+    Raises SettingsInvalid for settings that contradict each other.
+    """
 
     listen: tuple[str, int] = setting(("127.0.0.1", 5000), _address, "HOST:PORT to listen on; port 0 takes a free one")
     state_dir: Path = setting(
         Path("/var/lib/floxbridge-registry"), _path, "folder for what was fetched and made; can be lost without harm"
     )
-    floxhub_url: str | None = setting(None, text, "FloxHub's base URL (https://hub.flox.dev); part of every image")
-    floxhub_git_url: str | None = setting(None, text, "where FloxHub's git is, if not where the base URL says")
+    floxhub_url: str | None = setting(
+        None,
+        _floxhub_url,
+        f"FloxHub's base URL, part of every image; {DEFAULT_BASE_URL}, or with hub_dir {EMBEDDED_BASE_URL}",
+    )
+    floxhub_git_url: str | None = setting(None, _floxhub_url, "where FloxHub's git is, if not where the base URL says")
     floxhub_token_file: Path | None = setting(
         None, _path, "file with the cluster's own FloxHub token; re-read on change"
     )
@@ -73,9 +109,9 @@ class Settings:
     hub_tokens_file: Path | None = setting(
         None, _path, "file with the tokens of that FloxHub, for private environments"
     )
-    nix_cache: tuple[str, ...] = setting(_CACHES, texts, "binary cache to fetch packages from, in order (repeatable)")
+    nix_cache: tuple[str, ...] = setting(_CACHES, _caches, "binary cache to fetch packages from, in order (repeatable)")
     trusted_key: tuple[str, ...] = setting(
-        KNOWN_KEYS, texts, "public key NAME:BASE64 that vouches for packages (repeatable)"
+        KNOWN_KEYS, _keys, "public key NAME:BASE64 that vouches for packages (repeatable)"
     )
     activation_bash: tuple[str, ...] = setting(
         _SHELLS,
@@ -92,7 +128,7 @@ class Settings:
     fetch_timeout_s: float = setting(60.0, seconds, "how long one conversation with FloxHub may take in all")
     connect_timeout_s: float = setting(2.0, seconds, "how long a connection to FloxHub or a cache may take to open")
     cache_timeout_s: float = setting(30.0, seconds, "how long a binary cache may be silent")
-    max_questions: int = setting(32, count, "narinfo requests under way at once")
+    max_questions: int = setting(32, positive_count, "narinfo requests under way at once")
     access_log: bool = setting(True, flag, "log a line a request")
     tls_cert_file: Path | None = setting(
         None, _path, "serve HTTPS with this certificate chain (PEM); re-read on change"
@@ -101,3 +137,26 @@ class Settings:
     idle_timeout_s: float = setting(75.0, seconds, "how long a connection may be open without a whole request")
     drain_grace_s: float = setting(5.0, seconds, "how long, once told to stop, only /readyz says no")
     drain_timeout_s: float = setting(30.0, seconds, "how long answers under way may then still take")
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise SettingsInvalid("TLS takes both --tls-cert-file and --tls-key-file, or neither")
+        if self.hub_dir is not None and self.floxhub_git_url is not None:
+            raise SettingsInvalid(
+                "--hub-dir serves FloxHub from a folder, --floxhub-git-url asks another: give one of them"
+            )
+        if self.hub_dir is not None and self.tls_cert_file is not None:
+            raise SettingsInvalid(
+                "--hub-dir is asked over the registry's own port, which with TLS would have to trust its own "
+                "certificate: run `floxbridge hub serve` beside it and give --floxhub-git-url"
+            )
+
+    @property
+    def floxhub_base_url(self) -> str:
+        """The base URL in force."""
+        return self.floxhub_url or (DEFAULT_BASE_URL if self.hub_dir is None else EMBEDDED_BASE_URL)
+
+    def floxhub_urls(self, own_url: str | None) -> FloxHubUrls:
+        """`own_url` is where this process serves, for the hub that it embeds. Raises SettingsInvalid."""
+        git_url = self.floxhub_git_url if self.hub_dir is None else f"{own_url}/git"
+        return FloxHubUrls.parse(self.floxhub_base_url, git_url)

@@ -4,7 +4,8 @@ them. The only place that reads the environment.
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -30,14 +31,27 @@ def add_config_command(commands: "argparse._SubParsersAction[argparse.ArgumentPa
 
 def show_config(arguments: argparse.Namespace) -> int:
     """Raises SettingsInvalid, as every command would."""
-    settings = given(arguments)
-    print(as_json(settings) if arguments.json else as_text(settings, arguments.config))
+    found = given(arguments)
+    shown = _in_force(found, _settings(found))
+    print(as_json(shown) if arguments.json else as_text(shown, arguments.config))
     return 0
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """Raises SettingsInvalid."""
-    return Settings(**{one.name: one.value for one in given(arguments)})
+    return _settings(given(arguments))
+
+
+def _settings(found: Sequence[Given]) -> Settings:
+    return Settings(**{one.name: one.value for one in found})
+
+
+def _in_force(found: Sequence[Given], settings: Settings) -> tuple[Given, ...]:
+    """With what follows from other settings. Where an embedded hub is asked follows from the port, which may be any."""
+    derived = {"floxhub_url": settings.floxhub_base_url}
+    if settings.hub_dir is None:
+        derived["floxhub_git_url"] = settings.floxhub_urls(None).git
+    return tuple(replace(one, value=derived.get(one.name, one.value)) for one in found)
 
 
 def given(arguments: argparse.Namespace) -> tuple[Given, ...]:

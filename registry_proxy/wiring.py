@@ -26,7 +26,7 @@ from registry_proxy.floxhub.hub_tokens import HubTokens
 from registry_proxy.floxhub.local_server import serve_hub_app
 from registry_proxy.floxhub.resolver import Freshness, Resolver, ResolverMetrics
 from registry_proxy.floxhub.snapshot import Snapshots
-from registry_proxy.floxhub.urls import DEFAULT_BASE_URL, FloxHubUrls
+from registry_proxy.floxhub.urls import FloxHubUrls
 from registry_proxy.log import Log
 from registry_proxy.nix.binary_cache import open_cache
 from registry_proxy.nix.closure_walk import ClosureWalk
@@ -39,8 +39,6 @@ from registry_proxy.repositories.index_referrers import IndexReferrers
 from registry_proxy.settings import Settings, activation_shells
 
 _USER_AGENT = "floxbridge"
-_EMBEDDED_BASE_URL = "http://floxhub.localhost"
-"""What images say of an embedded hub: a name that stays, where its port may not."""
 _THREADS = 32
 _KEPT_S = 4.0
 """Connections to FloxHub that are idle: shorter than servers keep them, so that none is used that is being closed."""
@@ -75,17 +73,6 @@ class Registry:
     parts: Parts
     environments: EnvironmentImages
     token: ClusterToken
-
-
-def floxhub_urls(settings: Settings, own_url: str | None) -> FloxHubUrls:
-    """`own_url` is where this process serves, for the hub that it embeds. Raises SettingsInvalid."""
-    if settings.hub_dir is None:
-        return FloxHubUrls.parse(settings.floxhub_url or DEFAULT_BASE_URL, settings.floxhub_git_url)
-    if settings.floxhub_git_url is not None:
-        raise SettingsInvalid(
-            "--hub-dir serves FloxHub from a folder, --floxhub-git-url asks another: give one of them"
-        )
-    return FloxHubUrls.parse(settings.floxhub_url or _EMBEDDED_BASE_URL, f"{own_url}/git")
 
 
 def trusted_keys(settings: Settings) -> TrustedKeys:

@@ -283,6 +283,12 @@ def test_resolve_through_a_registry_tells_a_stale_answer(world: World) -> None:
         pytest.param(
             ("explain", str(Digest.of(b"x")), "--registry-url", "http://127.0.0.1:9"), 1, "--environment", id="which"
         ),
+        pytest.param(
+            ("resolve", "a/b", "--registry-url", "http://[::1"), 2, "--registry-url: want http", id="half-a-url"
+        ),
+        pytest.param(
+            ("resolve", "a/b", "--floxhub-url", "http://[::1"), 2, "--floxhub-url: want http", id="half-a-hub"
+        ),
         pytest.param(("completion", "tcsh"), 2, "invalid choice", id="unknown-shell"),
     ],
 )
@@ -290,6 +296,54 @@ def test_mistakes_end_with_a_sentence_and_a_code(arguments: tuple[str, ...], cod
     ended = run(*arguments)
     assert (ended.code, said in ended.err) == (code, True), ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("command", ["serve", "config"])
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        pytest.param(("--max-questions", "inf"), "--max-questions: want a whole number", id="endless"),
+        pytest.param(("--nix-cache", "http://[::1"), "--nix-cache: binary cache: want http", id="half-a-cache"),
+        pytest.param(("--nix-cache", "ftp://me:s3cret@x"), "--nix-cache: binary cache: want http", id="ftp"),
+        pytest.param(("--trusted-key", "foo"), "--trusted-key", id="no-key"),
+        pytest.param(("--floxhub-url", "http://me:s3cret@h"), "--floxhub-url: http://h: no credentials", id="password"),
+        pytest.param(("--tls-cert-file", "/c"), "--tls-key-file", id="certificate-alone"),
+        pytest.param(("--hub-dir", "/", "--floxhub-git-url", "http://h"), "give one of them", id="two-hubs"),
+    ],
+)
+def test_config_refuses_what_serve_refuses(command: str, flags: tuple[str, ...], said: str) -> None:
+    ended = run(command, "--listen", "127.0.0.1:0", *flags)
+    assert (ended.code, said in ended.err) == (2, True), ended.err
+    assert "s3cret" not in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "url", "git"),
+    [
+        pytest.param((), "https://hub.flox.dev", "https://api.flox.dev/git", id="floxs-own"),
+        pytest.param(("--hub-dir", "/nowhere"), "http://floxhub.localhost", None, id="embedded"),
+    ],
+)
+def test_the_floxhub_in_force_is_shown(flags: tuple[str, ...], url: str, git: str | None) -> None:
+    found = run("config", "--json", *flags).json
+    assert [(found[key]["value"], found[key]["source"]) for key in ("floxhub_url", "floxhub_git_url")] == [
+        (url, "default"),
+        (git, "default"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("program", "variable", "name"),
+    [
+        ("floxbridge", "FLOXBRIDGE_NIX_CACHE", "nix_cache"),
+        ("floxbridge-node", "FLOXBRIDGE_NODE_TRUSTED_KEY", "trusted_key"),
+    ],
+)
+def test_an_empty_list_is_shown(program: str, variable: str, name: str) -> None:
+    said = run("config", program=program, variables={variable: ""})
+    assert said.code == 0, said.err
+    assert [name, "variable", variable, "none"] in [line.split() for line in said.out.splitlines()]
 
 
 def test_an_embedded_floxhub_is_the_registrys_alone(history: World) -> None:
@@ -311,6 +365,20 @@ def test_the_configuration_in_force_and_who_said_so(tmp_path: Path) -> None:
     text = run("config", *flags, variables=variables)
     assert f"file {file}" in text.out
     assert "secret" not in said.out + text.out
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--store-max-bytes", "1e400", "want a whole number"),
+        ("--registry-url", "http://[::1", "want http"),
+        ("--registry-url", "http://me:s3cret@h", "no credentials"),
+    ],
+)
+def test_a_wrong_setting_of_the_node(flag: str, value: str, said: str) -> None:
+    ended = run("config", flag, value, program="floxbridge-node")
+    assert (ended.code, f"setting {flag}: " in ended.err, said in ended.err) == (2, True, True), ended.err
+    assert "s3cret" not in ended.err
 
 
 def test_the_nodes_configuration() -> None:

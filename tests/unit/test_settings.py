@@ -30,6 +30,23 @@ def test_flag_beats_variable_beats_file_beats_default() -> None:
         pytest.param({"resolve_ttl_s": -1}, "zero or more", id="negative"),
         pytest.param({"resolve_ttl_s": float("inf")}, "zero or more", id="endless"),
         pytest.param({"max_questions": 1.5}, "whole", id="half-a-question"),
+        pytest.param({"max_questions": float("inf")}, "whole", id="endless-questions"),
+        pytest.param({"max_questions": "1e400"}, "whole", id="too-many-digits"),
+        pytest.param({"max_questions": float("nan")}, "whole", id="no-number-of-questions"),
+        pytest.param({"max_questions": 0}, "one or more", id="no-questions"),
+        pytest.param({"nix_cache": ["ftp://x"]}, "file:///FOLDER", id="cache-of-another-kind"),
+        pytest.param({"nix_cache": "http://[::1"}, "file:///FOLDER", id="half-a-cache"),
+        pytest.param({"nix_cache": "file://host/x"}, "file:///FOLDER", id="folder-on-another-host"),
+        pytest.param({"nix_cache": ["http://x?a", "http://x?b"]}, "each cache once", id="cache-with-two-keys"),
+        pytest.param({"trusted_key": "foo"}, "foo", id="no-key"),
+        pytest.param({"floxhub_url": "http://[::1"}, "want http", id="half-a-url"),
+        pytest.param({"floxhub_git_url": "http://me:pw@h"}, "no credentials", id="password-for-floxhub"),
+        pytest.param({"tls_cert_file": "/c"}, "--tls-key-file", id="certificate-without-key"),
+        pytest.param({"tls_key_file": "/k"}, "--tls-cert-file", id="key-without-certificate"),
+        pytest.param({"hub_dir": "/h", "floxhub_git_url": "http://h"}, "give one of them", id="two-floxhubs"),
+        pytest.param(
+            {"hub_dir": "/h", "tls_cert_file": "/c", "tls_key_file": "/k"}, "hub serve", id="own-hub-over-tls"
+        ),
         pytest.param({"listen": "5000"}, "HOST:PORT", id="no-host"),
         pytest.param({"nix_cache": [1]}, "list of texts", id="not-texts"),
         pytest.param({"access_log": "perhaps"}, "true or false", id="neither"),
@@ -52,6 +69,25 @@ def test_lists_come_as_one_text_or_as_a_list() -> None:
 
 def test_paths_are_absolute() -> None:
     assert _read({"state_dir": "state"}).state_dir == Path.cwd() / "state"
+
+
+@pytest.mark.parametrize(
+    ("settings", "base", "git"),
+    [
+        pytest.param(Settings(), "https://hub.flox.dev", "https://api.flox.dev/git", id="floxs-own"),
+        pytest.param(Settings(floxhub_url="http://h"), "http://h", "http://h/git", id="another"),
+        pytest.param(
+            Settings(floxhub_git_url="http://g"), "https://hub.flox.dev", "http://g", id="git-of-another-place"
+        ),
+        pytest.param(Settings(hub_dir=Path("/h")), "http://floxhub.localhost", "http://own/git", id="embedded"),
+        pytest.param(
+            Settings(hub_dir=Path("/h"), floxhub_url="http://h"), "http://h", "http://own/git", id="embedded-and-named"
+        ),
+    ],
+)
+def test_which_floxhub_is_meant(settings: Settings, base: str, git: str) -> None:
+    urls = settings.floxhub_urls("http://own")
+    assert (settings.floxhub_base_url, urls.base, urls.git) == (base, base, git)
 
 
 def test_every_setting_is_explained() -> None:
@@ -88,7 +124,9 @@ def test_what_kubernetes_says_of_a_service_of_our_name_is_passed_over(name: str)
     [
         pytest.param("https://me:secret@host/a", "https://***@host/a", id="password"),
         pytest.param("https://token@host", "https://***@host", id="user-alone"),
+        pytest.param("https://me:p@ss@host/a", "https://***@host/a", id="password-with-an-at"),
         pytest.param("https://host/a?key=secret&b=1", "https://host/a?***", id="query"),
+        pytest.param("https://host?key=a@b", "https://host?***", id="query-with-an-at"),
         pytest.param("https://host/a@b", "https://host/a@b", id="no-secret"),
         pytest.param(("https://a:b@c", "file:///d"), ["https://***@c", "file:///d"], id="list"),
         pytest.param(("::1", 5000), "[::1]:5000", id="address"),
