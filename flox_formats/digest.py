@@ -13,11 +13,16 @@ from flox_formats.errors import FormatError
 from flox_formats.nix_base32 import NixBase32Invalid, decode, encode
 
 _OCI = re.compile(r"sha256:([0-9a-f]{64})")
+_OTHER = re.compile(r"(?!sha(?:256|512):)[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+|sha512:[0-9a-f]{128}")
 _NIX_BASE32_LENGTH = 52
 
 
 class DigestInvalid(FormatError):
     """Text that is not a sha256 digest."""
+
+
+class DigestForeign(DigestInvalid):
+    """A digest by OCI's grammar, of another algorithm."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -28,10 +33,12 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads OCI's spelling, `sha256:<64 hex>`. Other algorithms are refused: nothing here makes them."""
+        """Reads OCI's spelling, `sha256:<64 hex>`. Raises DigestInvalid; DigestForeign for other algorithms, since
+        nothing here makes them."""
         match = _OCI.fullmatch(text)
         if match is None:
-            raise DigestInvalid(f"want a digest sha256:<64 lower-case hex characters>, got {text[:100]!r}")
+            kind = DigestForeign if _OTHER.fullmatch(text) else DigestInvalid
+            raise kind(f"want a digest sha256:<64 lower-case hex characters>, got {text[:100]!r}")
         return cls(match.group(1))
 
     @classmethod

@@ -8,13 +8,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registry_proxy.content.store import ContentStore
 from registry_proxy.endpoints.answers import (
     API_VERSION,
     CHALLENGE,
+    READING,
     answer_error,
     answer_http_exception,
     answer_unforeseen,
@@ -29,7 +30,7 @@ from registry_proxy.endpoints.manifests import Manifests
 from registry_proxy.endpoints.referrers import Referrers
 from registry_proxy.endpoints.scrape import Scrape
 from registry_proxy.endpoints.tags import Tags
-from registry_proxy.errors import MethodUnsupported, RegistryError
+from registry_proxy.errors import MethodUnsupported, RegistryError, UploadUnknown
 from registry_proxy.metrics import Metrics
 from registry_proxy.repositories.empty import EmptyImages
 from registry_proxy.repositories.environments import EnvironmentImages
@@ -60,13 +61,13 @@ def build_app(parts: Parts, metrics: Metrics, stopping: asyncio.Event) -> ASGIAp
         _route("/v2/{name:path}/blobs/{digest}", "blobs", Blobs(parts.empty, parts.environments, parts.callers)),
         _route("/v2/{name:path}/tags/list", "tags", Tags(parts.environments, parts.callers)),
         _route("/v2/{name:path}/referrers/{digest}", "referrers", Referrers(parts.environments, parts.callers)),
-        _route("/v2/{name:path}/blobs/uploads/{rest:path}", "uploads", _refuse_write),
+        _route("/v2/{name:path}/blobs/uploads/{rest:path}", "uploads", _no_upload),
         _route("/healthz", "healthz", healthz),
         _route("/readyz", "readyz", Readyz(parts.store, stopping)),
         _route("/metrics", "metrics", Scrape(metrics)),
     ]
     if parts.hub is not None:
-        routes.append(Mount("/", _named_hub(parts.hub)))
+        routes.append(Route("/git/{rest:path}", _Hub(parts.hub)))
     app = Starlette(
         routes=routes,
         exception_handlers={
@@ -80,24 +81,34 @@ def build_app(parts: Parts, metrics: Metrics, stopping: asyncio.Event) -> ASGIAp
 
 
 def _route(path: str, name: str, endpoint: Endpoint) -> Route:
-    """`name` is the word under which its requests are counted."""
-
-    async def read_only(request: Request) -> Response:
-        exchange_of(request.scope).route = name
-        if request.method not in ("GET", "HEAD"):
-            return await _refuse_write(request)
-        return await endpoint(request)
-
-    return Route(path, read_only, methods=["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"])
+    return Route(path, _ReadOnly(name, endpoint))
 
 
-def _named_hub(hub: ASGIApp) -> ASGIApp:
-    async def named(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith("/git/"):
-            exchange_of(scope).route = "git"
-        await hub(scope, receive, send)
+@dataclass(frozen=True, slots=True)
+class _ReadOnly:
+    """One route. An ASGI app and no function, so that Starlette leaves every method to it."""
 
-    return named
+    name: str
+    """The word under which its requests are counted."""
+    endpoint: Endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange_of(scope).route = self.name
+        request = Request(scope, receive, send)
+        answer = self.endpoint if request.method in READING else _refuse_write
+        response = await answer(request)
+        await response(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hub:
+    """An embedded FloxHub, whose paths are whole ones. What it refuses is in git's words, not in OCI's."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange_of(scope).route = "git"
+        await self.app(scope, receive, send)
 
 
 async def _version(request: Request) -> Response:
@@ -106,6 +117,10 @@ async def _version(request: Request) -> Response:
     """
     challenge = {} if is_mirror_traffic(request) else {"WWW-Authenticate": CHALLENGE}
     return JSONResponse({}, headers={**API_VERSION, **challenge})
+
+
+async def _no_upload(request: Request) -> Response:
+    raise UploadUnknown("no upload is ever under way here: this registry is read-only")
 
 
 async def _refuse_write(request: Request) -> Response:

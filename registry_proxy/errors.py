@@ -93,9 +93,19 @@ class BlobUnknown(RegistryError):
 
 
 class RangeUnsatisfiable(RegistryError):
-    """A byte range outside the blob."""
+    """A byte range outside the blob, whose `size` is bytes."""
 
     status, code = 416, "SIZE_INVALID"
+
+    def __init__(self, range_: str, size: int) -> None:
+        super().__init__(f"range {range_} lies outside the {size} bytes of the blob")
+        self.size = size
+
+
+class UploadUnknown(RegistryError):
+    """An upload: none is ever begun."""
+
+    status, code = 404, "BLOB_UPLOAD_UNKNOWN"
 
 
 class MethodUnsupported(RegistryError):

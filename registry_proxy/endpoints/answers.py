@@ -8,10 +8,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from registry_proxy.endpoints.exchange import exchange_of
-from registry_proxy.errors import FloxHubGarbled, FloxHubUnavailable, RegistryError
+from registry_proxy.errors import (
+    FloxHubGarbled,
+    FloxHubUnavailable,
+    MethodUnsupported,
+    RangeUnsatisfiable,
+    RegistryError,
+)
 from registry_proxy.floxhub.resolver import Outcome, Resolution
 from registry_proxy.images.content import Content
 
+READING = ("GET", "HEAD")
+"""The methods of every route."""
 API_VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
 CHALLENGE = 'Basic realm="FloxHub: user oauth, password a FloxHub token", charset="UTF-8"'
 NOT_SHARED = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
@@ -41,8 +49,9 @@ def resolution_headers(resolution: Resolution) -> dict[str, str]:
 
 
 def matches_etag(request: Request, etag: str) -> bool:
-    asked = request.headers.get("if-none-match", "")
-    return asked == "*" or etag in (part.strip().removeprefix("W/") for part in asked.split(","))
+    """A field of several lines is one list (RFC 9110 5.3)."""
+    asked = ",".join(request.headers.getlist("if-none-match"))
+    return asked.strip() == "*" or etag in (part.strip().removeprefix("W/") for part in asked.split(","))
 
 
 def answer_error(request: Request, error: Exception) -> Response:
@@ -50,6 +59,10 @@ def answer_error(request: Request, error: Exception) -> Response:
     if isinstance(error, FloxHubUnavailable | FloxHubGarbled):
         exchange_of(request.scope).outcome = Outcome.FAILED
     headers = {**API_VERSION, **NOT_SHARED}
+    if isinstance(error, MethodUnsupported):
+        headers["Allow"] = ", ".join(READING)
+    if isinstance(error, RangeUnsatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     status = error.status
@@ -68,10 +81,11 @@ def is_mirror_traffic(request: Request) -> bool:
 
 
 def answer_http_exception(request: Request, error: Exception) -> Response:
-    """What Starlette itself refuses: a path that is no route, a method that a route lacks."""
+    """What Starlette itself refuses: a path that is no route."""
     assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path[:200]}: {error.detail}"
-    return _error(error.status_code, _WORDS.get(error.status_code, "UNKNOWN"), message, dict(API_VERSION))
+    message = f"{request.url.path[:200]}: {error.detail}"
+    headers = {**API_VERSION, **(error.headers or {})}
+    return _error(error.status_code, _WORDS.get(error.status_code, "UNKNOWN"), message, headers)
 
 
 def answer_unforeseen(request: Request, error: Exception) -> Response:

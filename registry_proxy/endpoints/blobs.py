@@ -13,20 +13,20 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
 from flox_formats.digest import Digest
-from registry_proxy.content.downloads import Download
 from registry_proxy.content.file_span import FILE_BODIES, FileSpan, OpenFile
 from registry_proxy.content.page_cache import PIECE_BYTES, read_at
 from registry_proxy.content.store import StoredBlob
-from registry_proxy.endpoints.answers import API_VERSION, answer_content, matches_etag, of_environment
+from registry_proxy.endpoints.answers import API_VERSION, matches_etag, of_environment
 from registry_proxy.endpoints.callers import Callers
 from registry_proxy.endpoints.paths import asked_repository
-from registry_proxy.errors import RangeUnsatisfiable
+from registry_proxy.errors import BlobUnknown, RangeUnsatisfiable
 from registry_proxy.floxhub.credential import View
+from registry_proxy.images.content import Content
 from registry_proxy.images.reference import EmptyRepository, parse_digest
 from registry_proxy.repositories.empty import EmptyImages
-from registry_proxy.repositories.environments import EnvironmentImages
+from registry_proxy.repositories.environments import AwayBlob, EnvironmentImages
 
-_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))")
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))", re.IGNORECASE)
 _BLOB_TYPE = "application/octet-stream"
 _SPAN_BYTES = 2 * 1024 * 1024
 """Counted as sent when it is given to the server: the log of a client that goes away is wrong by this much at most."""
@@ -41,39 +41,67 @@ class Blobs:
     async def __call__(self, request: Request) -> Response:
         repository = asked_repository(request)
         digest = parse_digest(request.path_params["digest"])
+        if digest is None:
+            raise BlobUnknown(
+                f"{repository} has no blob {request.path_params['digest'][:200]}: all are named by sha256"
+            )
         if isinstance(repository, EmptyRepository):
-            return answer_content(request, self._empty.blob(digest))
+            return await answer_blob(request, digest, self._empty.blob(digest))
         view = View(repository.environment, await self._callers.credential(request))
         shown = await self._environments.blob(view, digest)
         return of_environment(request, await answer_blob(request, digest, shown.content), shown.resolution)
 
 
-async def answer_blob(request: Request, digest: Digest, blob: StoredBlob | Download) -> Response:
-    """Raises RangeUnsatisfiable. A range that is not understood is ignored, as RFC 9110 section 14.2 wants."""
+async def answer_blob(request: Request, digest: Digest, blob: Content | StoredBlob | AwayBlob) -> Response:
+    """Raises RangeUnsatisfiable, and what prevents a download. Nothing is downloaded for an answer without a body."""
     etag = f'"{digest}"'
     headers = {**API_VERSION, "Docker-Content-Digest": str(digest), "ETag": etag, "Accept-Ranges": "bytes"}
     if matches_etag(request, etag):
         return Response(status_code=304, headers=headers)
-    span = asked_range(request.headers.get("range", ""), blob.size)
-    start, stop = span or (0, blob.size)
+    size = len(blob.data) if isinstance(blob, Content) else blob.size
+    span = asked_range(_range_of(request, etag), size)
+    start, stop = span or (0, size)
     headers["Content-Length"] = str(stop - start)
     if span is not None:
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     status = 200 if span is None else 206
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=_BLOB_TYPE)
-    if isinstance(blob, StoredBlob) and stop - start <= PIECE_BYTES:
+    if isinstance(blob, Content):
+        return Response(blob.data[start:stop], status, headers, media_type=_BLOB_TYPE)
+    if isinstance(blob, AwayBlob):
+        download = await blob.fetch()
+        return StreamingResponse(download.stream(start, stop), status, headers, media_type=_BLOB_TYPE)
+    return await _answer_stored(request, blob.path, start, stop, status, headers)
+
+
+async def _answer_stored(
+    request: Request, path: Path, start: int, stop: int, status: int, headers: Mapping[str, str]
+) -> Response:
+    if stop - start <= PIECE_BYTES:
         # Most of a closure's NARs are this small, and a stream costs a quarter of such an answer.
-        piece = await anyio.to_thread.run_sync(_piece, blob.path, start, stop)
+        piece = await anyio.to_thread.run_sync(_piece, path, start, stop)
         return Response(piece, status, headers, media_type=_BLOB_TYPE)
-    if isinstance(blob, StoredBlob) and FILE_BODIES in request.scope.get("extensions", ()):
-        return _FileAnswer(blob.path, start, stop, status, headers)
-    chunks = blob.stream(start, stop) if isinstance(blob, Download) else _file_chunks(blob.path, start, stop)
-    return StreamingResponse(chunks, status, headers, media_type=_BLOB_TYPE)
+    if FILE_BODIES in request.scope.get("extensions", ()):
+        return _FileAnswer(path, start, stop, status, headers)
+    return StreamingResponse(_file_chunks(path, start, stop), status, headers, media_type=_BLOB_TYPE)
+
+
+def _range_of(request: Request, etag: str) -> str:
+    """RFC 9110: a range is of a GET (14.2), and with If-Range of what its author already has (13.1.5).
+
+    A date in If-Range matches nothing, since no answer here has a Last-Modified.
+    """
+    if request.method != "GET" or request.headers.get("if-range", etag) != etag:
+        return ""
+    return request.headers.get("range", "")
 
 
 def asked_range(header: str, size: int) -> tuple[int, int] | None:
-    """First byte and the byte after the last; None for the whole."""
+    """First byte and the byte after the last; None for the whole. Raises RangeUnsatisfiable.
+
+    A range that is not understood is ignored, as RFC 9110 section 14.2 wants.
+    """
     match = _RANGE.fullmatch(header)
     if match is None:
         return None
@@ -85,7 +113,7 @@ def asked_range(header: str, size: int) -> tuple[int, int] | None:
     if first is not None and last is not None and int(last) < int(first):
         return None
     if start >= stop:
-        raise RangeUnsatisfiable(f"range {header} lies outside the {size} bytes of the blob")
+        raise RangeUnsatisfiable(header, size)
     return start, stop
 
 

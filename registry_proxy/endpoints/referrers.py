@@ -27,8 +27,8 @@ class Referrers:
     async def __call__(self, request: Request) -> Response:
         repository = asked_repository(request)
         digest = parse_digest(request.path_params["digest"])
-        wanted = request.query_params.get("artifactType")
-        if isinstance(repository, EmptyRepository):
+        wanted = _artifact_type(request)
+        if digest is None or isinstance(repository, EmptyRepository):
             return _answer(Listing(), wanted)
         view = View(repository.environment, await self._callers.credential(request))
         shown = await self._environments.referrers(view, digest, wanted)
@@ -44,6 +44,12 @@ def _answer(listing: Listing, wanted: str | None) -> Response:
     for warning in listing.warnings:
         answer.headers.append("Warning", f'299 - "{_quotable(warning)}"')
     return answer
+
+
+def _artifact_type(request: Request) -> str | None:
+    """A media type has no spaces: one stands for a plus that its client left as it was, and a query reads so."""
+    wanted = request.query_params.get("artifactType")
+    return None if wanted is None else wanted.replace(" ", "+")
 
 
 def _quotable(sentence: str) -> str:

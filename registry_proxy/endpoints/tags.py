@@ -1,7 +1,9 @@
 """`/v2/<name>/tags/list`, with `n` and `last`."""
 
 from collections.abc import Sequence
+from urllib.parse import urlencode
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -15,6 +17,7 @@ from registry_proxy.repositories.empty import TAGS
 from registry_proxy.repositories.environments import EnvironmentImages
 
 _MAX_PAGE = 10_000
+"""Tags. Who asks for more gets so many, and a link to the rest."""
 
 
 class Tags:
@@ -33,22 +36,27 @@ class Tags:
 
 
 def _answer(request: Request, repository: Repository, tags: Sequence[str]) -> Response:
-    page, more = _page(tags, request)
+    page, rest_after = _page(tags, request.query_params)
     headers = dict(API_VERSION)
-    if more and page:
-        count = request.query_params["n"]
-        headers["Link"] = f'</v2/{repository}/tags/list?n={count}&last={page[-1]}>; rel="next"'
+    if rest_after is not None:
+        headers["Link"] = f'</v2/{repository}/tags/list?{rest_after}>; rel="next"'
     return JSONResponse({"name": str(repository), "tags": page}, headers=headers)
 
 
-def _page(tags: Sequence[str], request: Request) -> tuple[list[str], bool]:
-    """The tags after `last`, `n` of them at most; and whether there are more."""
-    last = request.query_params.get("last", "")
-    rest = [tag for tag in tags if tag > last]
-    count = request.query_params.get("n")
+def _page(tags: Sequence[str], asked: QueryParams) -> tuple[list[str], str | None]:
+    """The tags after `last`, `n` of them at most; and the query for those that come after, if any do.
+
+    `ns` says whose mirror we are, and is kept: the next page is for the same client.
+    """
+    rest = [tag for tag in tags if tag > asked.get("last", "")]
+    count = asked.get("n")
     if count is None:
-        return rest, False
-    if not count.isascii() or not count.isdecimal() or len(count) > 6:
-        raise ParameterInvalid(f"n={count[:20]!r}: want a number of tags from 0 to {_MAX_PAGE}")
-    size = min(int(count), _MAX_PAGE)
-    return rest[:size], len(rest) > size
+        return rest, None
+    if not count.isascii() or not count.isdecimal():
+        raise ParameterInvalid(f"n={count[:20]!r}: want a number of tags, zero or more")
+    size = min(int(count.lstrip("0")[:9] or "0"), _MAX_PAGE)
+    page = rest[:size]
+    if not page or len(rest) == len(page):
+        return page, None
+    mirror = {"ns": asked["ns"]} if "ns" in asked else {}
+    return page, urlencode({"n": size, "last": page[-1], **mirror})

@@ -7,7 +7,7 @@ Upper case is let in although OCI has none: the node's half asks with the exact 
 import re
 from dataclasses import dataclass
 
-from flox_formats.digest import Digest, DigestInvalid
+from flox_formats.digest import Digest, DigestForeign, DigestInvalid
 from flox_formats.environment import MAX_GENERATION, EnvironmentName, EnvironmentRefInvalid
 from registry_proxy.errors import DigestRefused, ManifestUnknown, NameInvalid, RepositoryUnknown
 
@@ -77,15 +77,21 @@ def parse_reference(text: str) -> Digest | str:
     Raises DigestRefused, and ManifestUnknown for a text that can be neither.
     """
     if ":" in text:
-        return parse_digest(text)
+        digest = parse_digest(text)
+        if digest is None:
+            raise ManifestUnknown(f"no manifest {text[:_SHOWN]} here: all are named by sha256")
+        return digest
     if _TAG.fullmatch(text) is None:
         raise ManifestUnknown(f"{text[:_SHOWN]!r} is neither a tag nor a digest")
     return text
 
 
-def parse_digest(text: str) -> Digest:
+def parse_digest(text: str) -> Digest | None:
+    """None for one of another algorithm: whatever it names is not here. Raises DigestRefused."""
     try:
         return Digest.parse(text)
+    except DigestForeign:
+        return None
     except DigestInvalid as error:
         raise DigestRefused(str(error)) from error
 

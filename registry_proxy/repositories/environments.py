@@ -4,8 +4,9 @@ Belongs here: which bytes answer a question. An image is made when it is first a
 where it was lost or never seen: the content store first, else the environment's generations, newest first (design 4.2).
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import anyio
@@ -68,6 +69,15 @@ class Shown(Generic[T]):
     resolution: Resolution
 
 
+@dataclass(frozen=True, slots=True)
+class AwayBlob:
+    """A blob that only a binary cache has. `size` is bytes, as the cache said; `fetch` begins its download, or joins
+    it, and raises the RegistryError that prevents it."""
+
+    size: int
+    fetch: Callable[[], Awaitable[Download]]
+
+
 class EnvironmentImages:
     """Everything raised is a RegistryError."""
 
@@ -125,13 +135,13 @@ class EnvironmentImages:
             raise ManifestUnknown(f"no generation of {view} has a manifest {digest}")
         return Shown(Content(holding.media_type, await self._stored(view, holding)), resolution)
 
-    async def blob(self, view: View, digest: Digest) -> Shown[StoredBlob | Download]:
+    async def blob(self, view: View, digest: Digest) -> Shown[StoredBlob | AwayBlob]:
         resolution, holding = await self._find(view, digest)
         if holding is None:
             raise BlobUnknown(f"no generation of {view} has a blob {digest}")
         return Shown(await self._held_blob(view, holding), resolution)
 
-    async def _held_blob(self, view: View, holding: Holding) -> StoredBlob | Download:
+    async def _held_blob(self, view: View, holding: Holding) -> StoredBlob | AwayBlob:
         digest = holding.digest
         stored = await self._find_stored(digest)
         source = holding.source
@@ -140,7 +150,8 @@ class EnvironmentImages:
         cache = self._caches.get(source.cache)
         if cache is None:
             raise NixCacheUnavailable(f"blob {digest} ({source.what}) comes from {source.cache}, no longer configured")
-        return await self._downloads.join(digest, holding.size, lambda: cache.nar(source.url), what=source.what)
+        size, begin = holding.size, partial(cache.nar, source.url)
+        return AwayBlob(size, partial(self._downloads.join, digest, size, begin, what=source.what))
 
     async def referrers(self, view: View, digest: Digest, wanted: str | None) -> Shown[Listing]:
         """What refers to `digest`, of the artifact type `wanted` or of any; it may list others too.
