@@ -1,6 +1,7 @@
 """`floxbridge hub`: a FloxHub of one's own from the command line.
 
-Belongs here: arguments, files, words for people. What the commands do is in `local.py` and `local_server.py`.
+Belongs here: files, words for people and for scripts. Arguments are in `hub_arguments.py`; what the commands do is in
+`local.py` and `local_server.py`.
 Exit codes: 0, 1 (failed, with one sentence on stderr), 2 (usage).
 """
 
@@ -18,7 +19,6 @@ from typing import NoReturn
 import uvicorn
 
 from flox_formats import lockfile
-from flox_formats.environment import MAX_GENERATION, EnvironmentName, EnvironmentRefInvalid
 from flox_formats.history import Change
 from registry_proxy.floxhub import local
 from registry_proxy.floxhub.hub_tokens import HubTokens, HubTokensInvalid
@@ -29,64 +29,20 @@ from registry_proxy.floxhub.privacy import Visibility
 _SHUTDOWN_S = 5
 
 
-def add_hub_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds `hub` and what is below it to the `floxbridge` command."""
-    hub = commands.add_parser("hub", help="a FloxHub of one's own: git repositories in FloxHub's layout")
-    below = hub.add_subparsers(dest="hub_command", required=True, metavar="COMMAND")
-
-    _add(below, "init", "make an empty hub")
-
-    push = _add(below, "push", "make a new generation, live from now on")
-    push.add_argument("environment", type=_environment, metavar="OWNER/NAME")
-    push.add_argument("--lock", type=Path, required=True, metavar="FILE", help="the environment's manifest.lock")
-    push.add_argument("--manifest", type=Path, metavar="FILE", help="its manifest.toml, which Flox needs to edit it")
-    push.add_argument("--private", action="store_true", help="show it to tokens with the right only, from now on")
-
-    switch = _add(below, "switch", "make another generation the live one")
-    switch.add_argument("environment", type=_environment, metavar="OWNER/NAME")
-    switch.add_argument("generation", type=_generation, metavar="N")
-
-    visibility = _add(below, "visibility", "make an environment private or public")
-    visibility.add_argument("environment", type=_environment, metavar="OWNER/NAME")
-    visibility.add_argument("visibility", choices=[str(one) for one in Visibility])
-
-    listing = _add(below, "list", "what the hub holds")
-    listing.add_argument("--json", action="store_true", help="for a script")
-
-    serve = _add(below, "serve", "serve the hub over git's smart HTTP until SIGTERM or ctrl-C")
-    serve.add_argument(
-        "--listen",
-        type=_address,
-        default=("127.0.0.1", 8070),
-        metavar="HOST:PORT",
-        help="default 127.0.0.1:8070; port 0: any",
-    )
-    serve.add_argument("--allow-push", action="store_true", help="let who can reach it push with git or flox")
-    serve.add_argument(
-        "--tokens",
-        type=Path,
-        metavar="FILE",
-        help="who sees what is private; a line each: TOKEN HANDLE [OWNER/NAME | OWNER/*]... [expires=TIME]. "
-        "Read again when it changes. Without it, nobody does",
-    )
-
-
 def run_hub(arguments: argparse.Namespace) -> int:
     """Does what `hub` was told; gives the exit code."""
     try:
         match arguments.hub_command:
             case "init":
                 local.init(arguments.root)
+                if arguments.json:
+                    print(json.dumps({"root": str(arguments.root.absolute())}))
             case "push":
-                _push(arguments)
+                _say_live(arguments, _push(arguments))
             case "switch":
-                number = local.switch(
-                    arguments.root, arguments.environment, arguments.generation, change=_change(arguments)
-                )
-                print(f"{arguments.environment}: generation {number} is live")
+                _say_live(arguments, _switch(arguments))
             case "visibility":
-                local.set_visibility(arguments.root, arguments.environment, Visibility(arguments.visibility))
-                print(f"{arguments.environment}: {arguments.visibility}")
+                _visibility(arguments)
             case "list":
                 _list(arguments.root, as_json=arguments.json)
             case _:
@@ -101,21 +57,31 @@ def _complain(sentence: str) -> None:
     print(f"floxbridge hub: {sentence}", file=sys.stderr, flush=True)
 
 
-def _add(
-    below: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, about: str
-) -> argparse.ArgumentParser:
-    command = below.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
-    command.add_argument("--root", type=Path, required=True, metavar="DIR", help="the folder of the hub")
-    return command
-
-
-def _push(arguments: argparse.Namespace) -> None:
+def _push(arguments: argparse.Namespace) -> int:
     manifest = None if arguments.manifest is None else _file(arguments.manifest)
     lock = _file(arguments.lock)
-    number = local.push(
+    return local.push(
         arguments.root, arguments.environment, manifest, lock, change=_change(arguments), private=arguments.private
     )
-    print(f"{arguments.environment}: generation {number} is live")
+
+
+def _switch(arguments: argparse.Namespace) -> int:
+    return local.switch(arguments.root, arguments.environment, arguments.generation, change=_change(arguments))
+
+
+def _say_live(arguments: argparse.Namespace, generation: int) -> None:
+    if arguments.json:
+        print(json.dumps({"environment": str(arguments.environment), "generation": generation, "live": True}))
+    else:
+        print(f"{arguments.environment}: generation {generation} is live")
+
+
+def _visibility(arguments: argparse.Namespace) -> None:
+    local.set_visibility(arguments.root, arguments.environment, Visibility(arguments.visibility))
+    if arguments.json:
+        print(json.dumps({"environment": str(arguments.environment), "visibility": arguments.visibility}))
+    else:
+        print(f"{arguments.environment}: {arguments.visibility}")
 
 
 def _list(root: Path, *, as_json: bool) -> None:
@@ -163,7 +129,8 @@ def _serve(arguments: argparse.Namespace) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
         shown = f"[{host}]" if ":" in host else host
-        print(f"http://{shown}:{listener.getsockname()[1]}", flush=True)
+        url = f"http://{shown}:{listener.getsockname()[1]}"
+        print(json.dumps({"url": url}) if arguments.json else url, flush=True)
         asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
 
 
@@ -192,24 +159,3 @@ def _file(path: Path) -> bytes:
     if len(data) > lockfile.MAX_BYTES:
         raise local.HubRefused(f"{path} is larger than the {lockfile.MAX_BYTES} bytes that are read")
     return data
-
-
-def _environment(text: str) -> EnvironmentName:
-    try:
-        return EnvironmentName.parse(text)
-    except EnvironmentRefInvalid as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from problem
-
-
-def _generation(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and 0 < int(text) <= MAX_GENERATION):
-        raise argparse.ArgumentTypeError(f"want a generation number from 1 to {MAX_GENERATION}, got {text[:30]!r}")
-    return int(text)
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (colon and host and port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536):
-        raise argparse.ArgumentTypeError(f"want HOST:PORT, got {text[:100]!r}")
-    return host, int(port)

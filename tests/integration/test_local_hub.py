@@ -336,11 +336,36 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (("switch", *at, "acme/web", "1"), "acme/web: generation 1 is live\n"),
     ]:
         assert (floxbridge(*arguments), capsys.readouterr().out) == (0, said)
+    for arguments, document in [
+        (("init", *at), {"root": str(root)}),
+        (("push", *at, "acme/json", "--lock", LOCK), {"environment": "acme/json", "generation": 1, "live": True}),
+        (("push", *at, "acme/json", "--lock", LOCK), {"environment": "acme/json", "generation": 2, "live": True}),
+        (("switch", *at, "acme/json", "1"), {"environment": "acme/json", "generation": 1, "live": True}),
+        (("visibility", *at, "acme/json", "private"), {"environment": "acme/json", "visibility": "private"}),
+    ]:
+        assert (floxbridge(*arguments, "--json"), json.loads(capsys.readouterr().out)) == (0, document)
     assert floxbridge("list", *at, "--json") == 0
-    zoe, web = json.loads(capsys.readouterr().out)
+    zoe, _, web = json.loads(capsys.readouterr().out)
     assert (zoe["environment"], zoe["visibility"], zoe["live"]) == ("Zoe/app", "private", 2)
     assert (web["environment"], web["visibility"], web["live"]) == ("acme/web", "public", 1)
     assert [one["parent"] for one in web["generations"]] == [None, 1, 1]
+
+
+def test_a_script_is_told_where_a_hub_is_served(root: Path) -> None:
+    with serving(root, "--json") as said:
+        assert json.loads(said)["url"].startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    "command", [(), *((name,) for name in ("init", "push", "switch", "visibility", "list", "serve"))]
+)
+def test_help_has_examples(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
+    assert floxbridge(*command, "--help") == 0
+    told = capsys.readouterr().out
+    examples = told.partition("example")[2]
+    assert f"floxbridge hub {' '.join(command)}".strip() in examples
+    description = told.split("\n\n")[1]
+    assert description.endswith(".")
 
 
 @pytest.mark.parametrize(
