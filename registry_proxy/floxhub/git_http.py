@@ -208,7 +208,10 @@ def _error_for(status: int, url: str, retry_after: str, *, had_token: bool) -> R
     if status == 403:
         return EnvironmentForbidden(f"FloxHub at {url} knows who asks, and does not show them this: ask its owner")
     if status == 404:
-        return EnvironmentUnknown(f"FloxHub knows no owner at {url}: check the spelling, which is case-sensitive")
+        return EnvironmentUnknown(
+            f"FloxHub knows no owner at {url}: check the spelling, which is case-sensitive. An owner with capitals, "
+            "which no image can name, is reached by the annotation flox.dev/environment alone"
+        )
     if status == 429 or status >= 500:
         error = FloxHubUnavailable(f"FloxHub at {url} answered HTTP {status}")
         if retry_after.isdecimal():

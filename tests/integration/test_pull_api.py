@@ -252,6 +252,7 @@ def test_the_closure_is_a_referrer_of_the_platform_manifest(world: World) -> Non
             "acme/nothing/manifests/live", 404, "no environment acme/nothing: check", id="no-such-environment"
         ),
         pytest.param("nobody/web/manifests/live", 404, "no owner", id="no-such-owner"),
+        pytest.param("nobody/web/tags/list", 404, "annotation flox.dev/environment alone", id="owner-with-capitals"),
         pytest.param("acme/web/manifests/7", 404, "no generation 7: it has 1 to 1", id="no-such-generation"),
         pytest.param("acme/web/manifests/v1", 404, "live (or latest)", id="no-such-tag"),
         pytest.param("acme/web/manifests/sha256:abc", 400, "digest", id="digest-that-is-not-one"),
