@@ -69,10 +69,9 @@ def effective(
     with `prefix`, that is no setting.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    _refuse_unknown([str(key) for key in file], fields, "the configuration file")
-    ours = (name for name in variables if name.startswith(prefix) and not _SERVICE_LINK.fullmatch(name))
-    named = [name.removeprefix(prefix).lower() for name in ours]
-    _refuse_unknown(named, fields, f"the environment ({prefix}…)")
+    _refuse_unknown([str(key) for key in file], list(fields), "the configuration file")
+    ours = [name for name in variables if name.startswith(prefix) and not _SERVICE_LINK.fullmatch(name)]
+    _refuse_unknown(ours, [prefix + name.upper() for name in fields], "the environment")
     return tuple(_given(field, flags, variables, prefix, file) for field in fields.values())
 
 
@@ -151,7 +150,7 @@ def _given(
     return Given(name, flag_name, variable, field.default, Source.DEFAULT)
 
 
-def _refuse_unknown(names: list[str], known: Mapping[str, object], where: str) -> None:
+def _refuse_unknown(names: list[str], known: list[str], where: str) -> None:
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise SettingsInvalid(

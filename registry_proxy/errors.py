@@ -150,6 +150,10 @@ class Draining(RegistryError):
     status, code = 503, "UNAVAILABLE"
 
 
+class CannotListen(RegistryError):
+    """The address to serve on is taken, or none of this machine's. No client ever sees it."""
+
+
 class StorageFailed(RegistryError):
     """The registry's own disk did not do what was asked."""
 

@@ -9,6 +9,7 @@ import json
 import httpx2
 
 from flox_formats.environment import EnvironmentName, EnvironmentRefInvalid
+from flox_formats.settings import SettingsInvalid
 from flox_formats.settings_command import add_settings
 from registry_proxy.explain.asked_image import AskedImage, AskedImageInvalid
 from registry_proxy.explain.evidence import Evidence, NotExplained
@@ -18,6 +19,7 @@ from registry_proxy.explain.from_registry import FromRegistry
 from registry_proxy.explain.from_state import FromState
 from registry_proxy.explain.registry_api import RegistryApi
 from registry_proxy.log import Log
+from registry_proxy.repositories.empty import EmptyImages
 from registry_proxy.resolve_cli import ASKING, registry_without_state
 from registry_proxy.settings import Settings
 from registry_proxy.wiring import cluster_token
@@ -63,16 +65,34 @@ def add_explain_command(commands: "argparse._SubParsersAction[argparse.ArgumentP
 
 async def explain(arguments: argparse.Namespace, settings: Settings) -> int:
     """Prints the explanation on stdout. Raises NotExplained and other RegistryErrors, FormatError."""
-    asked: AskedImage = arguments.image
-    if arguments.environment is not None and asked.environment is None and not asked.is_empty:
-        asked = asked.of(arguments.environment)
+    asked = _asked(arguments)
     if asked.is_empty:
+        _require_generic(asked)
         facts = {"asked": str(asked), "what": "image without an environment", "environment": None, "generation": None}
         print(json.dumps({**facts, "missing": [_EMPTY]}, indent=2) if arguments.json else _EMPTY)
         return 0
     explanation = Explanation(asked, await _evidence(asked, arguments, settings))
     print(json.dumps(explanation.to_json(), indent=2) if arguments.json else explanation.to_text())
     return 0
+
+
+def _asked(arguments: argparse.Namespace) -> AskedImage:
+    """Raises SettingsInvalid for arguments that contradict each other."""
+    asked: AskedImage = arguments.image
+    if arguments.registry_url is not None and arguments.state_dir is not None:
+        raise SettingsInvalid("--registry-url asks a registry, --state-dir reads one's state: give one of them")
+    environment: EnvironmentName | None = arguments.environment
+    if environment is None or environment == asked.environment:
+        return asked
+    if asked.environment is not None or asked.is_empty:
+        raise SettingsInvalid(f"--environment {environment} is for a digest alone, and {asked} is more than that")
+    return asked.of(environment)
+
+
+def _require_generic(asked: AskedImage) -> None:
+    """Raises NotExplained for a digest that is not of the generic image."""
+    if asked.digest is not None and not EmptyImages().has(asked.digest):
+        raise NotExplained(f"flox/empty has no {asked.digest}: it has one image, and no environment's")
 
 
 async def _evidence(asked: AskedImage, arguments: argparse.Namespace, settings: Settings) -> Evidence:

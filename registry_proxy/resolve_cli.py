@@ -18,7 +18,7 @@ from registry_proxy.explain.registry_api import RegistryApi
 from registry_proxy.explain.resolved import Resolved, from_tagged
 from registry_proxy.floxhub.credential import View
 from registry_proxy.floxhub.urls import FloxHubUrls
-from registry_proxy.images.reference import GenerationTag, LiveTag
+from registry_proxy.images.reference import MOVING, GenerationTag, LiveTag
 from registry_proxy.log import Log
 from registry_proxy.settings import Settings
 from registry_proxy.wiring import NoMetrics, Registry, cluster_token, open_registry
@@ -43,7 +43,7 @@ def add_resolve_command(commands: "argparse._SubParsersAction[argparse.ArgumentP
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("ref", type=_ref, metavar="REF", help="owner/name for the live generation, or owner/name:N")
+    parser.add_argument("ref", type=_ref, metavar="REF", help="owner/name (or owner/name:live), or owner/name:N")
     parser.add_argument("--registry-url", metavar="URL", help="ask the registry that runs there")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_settings(parser, Settings, ASKING)
@@ -83,7 +83,9 @@ async def _ask_floxhub(ref: EnvironmentRef, settings: Settings) -> Resolved:
 
 
 def _ref(text: str) -> EnvironmentRef:
+    """`:live` and `:latest` are an image's tags, and mean here what they mean there."""
+    name, _, tag = text.rpartition(":")
     try:
-        return EnvironmentRef.parse(text)
+        return EnvironmentRef.parse(name if tag in MOVING else text)
     except EnvironmentRefInvalid as problem:
         raise argparse.ArgumentTypeError(str(problem)) from problem

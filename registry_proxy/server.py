@@ -14,11 +14,11 @@ from functools import partial
 
 import uvicorn
 
-from flox_formats.settings import SettingsInvalid
 from registry_proxy.app import build_app
 from registry_proxy.connection import Connection
 from registry_proxy.endpoints.access_log import AccessLog
 from registry_proxy.endpoints.observed import Observed
+from registry_proxy.errors import CannotListen
 from registry_proxy.log import Log
 from registry_proxy.malformed import MalformedRequests
 from registry_proxy.metrics import Metrics
@@ -36,7 +36,7 @@ _AFTER_CUT_S = 2
 async def serve(settings: Settings, log: Log, stopping: asyncio.Event) -> None:
     """Until `stopping` is set, and what was under way has ended. Logs `listening` with the URL once there is a port.
 
-    Raises SettingsInvalid, StorageFailed.
+    Raises SettingsInvalid, CannotListen, StorageFailed.
     """
     _allow_many_files()
     tls = _tls(settings, log)
@@ -165,7 +165,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
-        raise SettingsInvalid(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return listening
 
 

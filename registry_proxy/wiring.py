@@ -153,6 +153,10 @@ async def open_registry(
 def _embedded_hub(settings: Settings, log: Log) -> ASGIApp | None:
     if settings.hub_dir is None:
         return None
+    if not settings.hub_dir.is_dir():
+        raise SettingsInvalid(
+            f"--hub-dir: no hub at {settings.hub_dir}; make one with: floxbridge hub init --root {settings.hub_dir}"
+        )
     path = settings.hub_tokens_file
     if path is None:
         return serve_hub_app(settings.hub_dir)

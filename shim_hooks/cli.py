@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flox_formats.completion import SHELLS, completion_script
-from flox_formats.environment import EnvironmentRef
+from flox_formats.environment import EnvironmentRef, EnvironmentRefInvalid
 from flox_formats.errors import FormatError
 from flox_formats.settings import Given, SettingsInvalid, count, effective, seconds
 from flox_formats.settings_command import add_settings, as_json, as_text
@@ -68,7 +68,7 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         case "realise":
             return realise(
                 settings,
-                EnvironmentRef.parse(arguments.ref),
+                arguments.ref,
                 read_token(arguments.token_file),
                 deadline_s=arguments.deadline_s,
                 progress=Way.of(sys.stderr, os.environ.get("TERM", "dumb"), as_json=arguments.json),
@@ -152,7 +152,7 @@ def _add_realise(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="put an environment into the node's store",
         description="Fetches what is missing of an environment, links it, and prints where it is.",
     )
-    parser.add_argument("ref", metavar="REF", help="owner/name for the live generation, or owner/name:N")
+    parser.add_argument("ref", type=_ref, metavar="REF", help="owner/name for the live generation, or owner/name:N")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--deadline-s", type=seconds, default=3600.0, metavar="SECONDS", help="how long it may take (default: 3600)"
@@ -163,6 +163,13 @@ def _add_realise(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         Settings,
         ["registry_url", "state_dir", "trusted_key", "public_key", "connect_timeout_s", "lookup_timeout_s"],
     )
+
+
+def _ref(text: str) -> EnvironmentRef:
+    try:
+        return EnvironmentRef.parse(text)
+    except EnvironmentRefInvalid as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from problem
 
 
 def _add_token_file(parser: argparse.ArgumentParser) -> None:

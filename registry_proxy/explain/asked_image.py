@@ -15,7 +15,6 @@ from registry_proxy.images.reference import PREFIX
 
 _MAX_LENGTH = 1024
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
-_HOST = re.compile(r"[^/]*/(?=[^/]+/[^/]+$)")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
@@ -41,21 +40,23 @@ class AskedImage:
         if len(text) > _MAX_LENGTH:
             raise AskedImageInvalid(f"an image of {len(text)} characters; at most {_MAX_LENGTH} are read")
         try:
-            return cls._parse(_SCHEME.sub("", text, count=1))
+            return cls._parse(_SCHEME.sub("", text, count=1), is_bare=_SCHEME.match(text) is None)
         except (DigestInvalid, EnvironmentRefInvalid) as problem:
             raise AskedImageInvalid(f"{text!r}: {problem}") from problem
 
     @classmethod
-    def _parse(cls, text: str) -> Self:
+    def _parse(cls, text: str, *, is_bare: bool) -> Self:
         if text.startswith("sha256:"):
             return cls(None, "live", Digest.parse(text))
         name, at, digest_text = text.partition("@")
         digest = Digest.parse(digest_text) if at else None
         repository, tag = _without_tag(name)
-        path = _without_registry(repository)
+        path = _ours(repository)
         if path == PREFIX:
             return cls(None, tag, digest, is_empty=True)
-        return cls(EnvironmentName.parse(path.removeprefix(f"{PREFIX}/")), tag, digest)
+        if path is None and not (is_bare and repository.count("/") == 1):
+            raise AskedImageInvalid(f"{text!r} is no image of ours: want {PREFIX}/OWNER/NAME, or OWNER/NAME alone")
+        return cls(EnvironmentName.parse((path or repository).removeprefix(f"{PREFIX}/")), tag, digest)
 
     def of(self, environment: EnvironmentName) -> Self:
         """The same, in an environment that was named elsewhere."""
@@ -78,11 +79,11 @@ def _without_tag(name: str) -> tuple[str, str]:
     return path, tag
 
 
-def _without_registry(repository: str) -> str:
-    """What a mirror put before `flox/empty` goes, as does a host."""
+def _ours(repository: str) -> str | None:
+    """From `flox/empty` on: what a mirror put before it goes, as does a host. None for another image."""
     if repository.startswith(f"{PREFIX}/") or repository == PREFIX:
         return repository
     _, found, after = repository.partition(f"/{PREFIX}")
     if found and (not after or after.startswith("/")):
         return PREFIX + after
-    return _HOST.sub("", repository, count=1)
+    return None

@@ -13,7 +13,8 @@ from registry_proxy.errors import DigestRefused, ManifestUnknown, NameInvalid, R
 
 PREFIX = "flox/empty"
 _MAX_NAME_LENGTH = 255
-_LIVE = ("live", "latest")
+MOVING = ("live", "latest")
+"""The tags that mean the live generation."""
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _NUMBER = re.compile(r"[1-9][0-9]*")
 _SHOWN = 100
@@ -98,7 +99,7 @@ def parse_digest(text: str) -> Digest | None:
 
 def parse_tag(text: str) -> Tag:
     """The meaning of a tag in an environment's repository. Raises ManifestUnknown."""
-    if text in _LIVE:
+    if text in MOVING:
         return LiveTag()
     if _NUMBER.fullmatch(text) is None or int(text[:12]) > MAX_GENERATION:
         raise ManifestUnknown(

@@ -17,6 +17,9 @@ class EmptyImages:
         self._manifests = {content.digest: content for content in image.manifest_contents}
         self._blobs = {content.digest: content for content in image.blob_contents}
 
+    def has(self, digest: Digest) -> bool:
+        return digest in self._manifests or digest in self._blobs
+
     def manifest(self, reference: Digest | str) -> Content:
         if isinstance(reference, str):
             return self._index

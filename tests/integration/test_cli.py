@@ -239,6 +239,16 @@ def test_the_generic_image_is_explained_without_asking_anyone() -> None:
     assert (said.code, "annotation flox.dev/environment" in said.out) == (0, True)
 
 
+@pytest.mark.parametrize("tag", ["live", "latest"])
+def test_resolve_takes_the_tags_of_images(history: World, registry: httpx2.Client, tag: str) -> None:
+    assert run("resolve", f"acme/web:{tag}", "--json", *source("floxhub", history, registry)).json["generation"] == 2
+
+
+def test_the_generic_image_by_its_digest(registry: httpx2.Client) -> None:
+    digest = registry.get("/v2/flox/empty/manifests/1.0.0").headers["docker-content-digest"]
+    assert "annotation flox.dev/environment" in run("explain", f"flox/empty@{digest}").out
+
+
 @pytest.mark.parametrize("flags", ["floxhub", "registry"])
 def test_resolve_says_what_since_when_and_from_whom(history: World, registry: httpx2.Client, flags: str) -> None:
     found = run("resolve", "acme/web", "--json", *source(flags, history, registry)).json
@@ -289,6 +299,16 @@ def test_resolve_through_a_registry_tells_a_stale_answer(world: World) -> None:
         pytest.param(
             ("resolve", "a/b", "--floxhub-url", "http://[::1"), 2, "--floxhub-url: want http", id="half-a-hub"
         ),
+        pytest.param(("explain", "quay.io/a/b:latest"), 2, "no image of ours", id="another-registrys-image"),
+        pytest.param(("explain", "a/b", "--environment", "c/d"), 2, "for a digest alone", id="two-environments"),
+        pytest.param(("explain", "flox/empty", "--environment", "c/d"), 2, "for a digest alone", id="generic-and-more"),
+        pytest.param(
+            ("explain", "a/b", "--registry-url", "http://h", "--state-dir", "/x"), 2, "give one", id="two-sources"
+        ),
+        pytest.param(("explain", f"flox/empty@{Digest.of(b'x')}"), 1, "it has one image", id="not-the-generic-image"),
+        pytest.param(("resolve", "a/b:lives"), 2, "generation number after the colon", id="no-tag"),
+        pytest.param(("serve", "--hub-dir", "/nowhere", "--listen", "127.0.0.1:0"), 2, "hub init", id="no-hub"),
+        pytest.param(("serve", "--listen", "192.0.2.1:1"), 1, "cannot listen on 192.0.2.1:1", id="no-such-address"),
         pytest.param(("completion", "tcsh"), 2, "invalid choice", id="unknown-shell"),
     ],
 )
@@ -390,7 +410,7 @@ def test_the_nodes_configuration() -> None:
 def test_help_teaches(command: str) -> None:
     said = run(command, "--help")
     assert (said.code, f"floxbridge {command}" in said.out) == (0, True)
-    if command in ("resolve", "explain", "completion"):
+    if command in ("resolve", "explain", "completion", "hub"):
         assert "examples:" in said.out
 
 

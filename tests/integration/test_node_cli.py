@@ -58,8 +58,13 @@ def agent(folder: Path, *more: str) -> Iterator["tuple[subprocess.Popen[str], IO
     [
         pytest.param(("agent", "--socket", ""), {}, "setting --socket: want a text", id="flag"),
         pytest.param(("status",), {"FLOXBRIDGE_NODE_SOCKET": ""}, "setting FLOXBRIDGE_NODE_SOCKET", id="variable"),
-        pytest.param(("status",), {"FLOXBRIDGE_NODE_COLOUR": "1"}, "sets colour, which is no setting", id="unknown"),
-        pytest.param(("agent", "--registry-url", "localhost:5000"), {}, "want http://HOST:PORT", id="url"),
+        pytest.param(
+            ("status",),
+            {"FLOXBRIDGE_NODE_COLOUR": "1"},
+            "sets FLOXBRIDGE_NODE_COLOUR, which is no setting",
+            id="unknown",
+        ),
+        pytest.param(("agent", "--registry-url", "localhost:5000"), {}, "want http(s)://HOST", id="url"),
         pytest.param(("agent", "--trusted-key", "key"), {}, "setting --trusted-key: ", id="key"),
         pytest.param(("agent", "--config", "/nowhere.yaml"), {}, "configuration file /nowhere.yaml", id="no-file"),
         pytest.param((), {}, "COMMAND", id="no-command"),
@@ -113,19 +118,20 @@ def test_build_launcher_without_a_compiler(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ref", "words"),
+    ("ref", "code", "words"),
     [
-        pytest.param("acme", "want an environment owner/name", id="no-owner"),
-        pytest.param("acme/web:live", "want a generation number", id="word"),
-        pytest.param("acme/web", f"the registry at {NOBODY} cannot be reached", id="no-registry"),
+        pytest.param("acme", 2, "want an environment owner/name", id="no-owner"),
+        pytest.param("acme/web:live", 2, "want a generation number", id="word"),
+        pytest.param("acme/web", 1, f"the registry at {NOBODY} cannot be reached", id="no-registry"),
     ],
 )
-def test_realise_fails(tmp_path: Path, ref: str, words: str) -> None:
+def test_realise_fails(tmp_path: Path, ref: str, code: int, words: str) -> None:
     done = node("realise", ref, "--registry-url", NOBODY, "--state-dir", str(tmp_path / "state"))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("floxbridge-node: ")
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert (done.returncode, done.stdout) == (code, "")
+    *usage, sentence = done.stderr.splitlines()
+    assert sentence.startswith("floxbridge-node")
+    assert words in sentence
+    assert bool(usage) == (code == 2)
 
 
 def test_status_says_what_is_there(tmp_path: Path) -> None:

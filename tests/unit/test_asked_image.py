@@ -56,6 +56,11 @@ def test_reads(text: str, asked: AskedImage) -> None:
         pytest.param("acme/web:a b", id="tag-with-space"),
         pytest.param("flox/empty/acme", id="no-name"),
         pytest.param("docker.io/library/busybox/x", id="another-image"),
+        pytest.param("quay.io/acme/hello:latest", id="another-registrys"),
+        pytest.param(f"docker.io/acme/hello@{DIGEST}", id="another-of-docker-hub"),
+        pytest.param(f"docker-pullable://acme/hello@{DIGEST}", id="another-with-a-scheme"),
+        pytest.param("registry:5000/acme/hello:3", id="another-with-a-port"),
+        pytest.param("flox/emptyish/acme/hello", id="almost-ours"),
         pytest.param("acme/web" * 200, id="too-long"),
     ],
 )

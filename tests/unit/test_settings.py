@@ -57,9 +57,17 @@ def test_refuses(file: Mapping[str, object], said: str) -> None:
         _read(file=file)
 
 
-def test_an_unknown_variable_is_an_error() -> None:
-    with pytest.raises(SettingsInvalid, match="resolv_ttl_s"):
-        _read(variables={"FLOXBRIDGE_RESOLV_TTL_S": "1", "HOME": "/root"})
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("FLOXBRIDGE_RESOLV_TTL_S", id="unknown"),
+        pytest.param("FLOXBRIDGE_Resolve_ttl_s", id="mixed-case"),
+        pytest.param("FLOXBRIDGE_resolve_ttl_s", id="lower-case"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_an_error(name: str) -> None:
+    with pytest.raises(SettingsInvalid, match=f"the environment sets {name}, .* FLOXBRIDGE_RESOLVE_TTL_S"):
+        _read(variables={name: "1", "HOME": "/root"})
 
 
 def test_lists_come_as_one_text_or_as_a_list() -> None:
