@@ -97,6 +97,13 @@ def seconds(value: object) -> float:
     return number
 
 
+def positive_seconds(value: object) -> float:
+    number = seconds(value)
+    if number == 0:
+        raise ValueError("want seconds, more than zero")
+    return number
+
+
 def count(value: object) -> int:
     number = _number(value)
     if not 0 <= number < 1e18 or number != int(number):

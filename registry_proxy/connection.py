@@ -7,6 +7,7 @@ writes its complaint into the middle of an answer that is under way.
 
 import asyncio
 import json
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -22,7 +23,23 @@ MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers together."""
 
 
-class _HeadTooLarge(Exception):
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why a request is none."""
+
+    status: HTTPStatus
+    sentence: str
+
+
+_NO_HTTP = _Refusal(HTTPStatus.BAD_REQUEST, "this is no HTTP request")
+_NO_HOST = _Refusal(HTTPStatus.BAD_REQUEST, "an HTTP/1.1 request has one Host header (RFC 9112 section 3.2)")
+_TOO_LARGE = _Refusal(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"the request's line and headers have more than {MAX_HEAD_BYTES} bytes",
+)
+
+
+class _HeadRefused(Exception):
     """Raised into the parser, which then gives up."""
 
 
@@ -34,7 +51,7 @@ class Connection(HttpToolsProtocol):
     _in_head = False
     _began = False
     _head_bytes = 0
-    _refusal = HTTPStatus.BAD_REQUEST
+    _refusal = _NO_HTTP
 
     def __init__(self, *, malformed: MalformedRequests, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
@@ -65,7 +82,7 @@ class Connection(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes = 0 if self._began else self._head_bytes + len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+                self._refusal = _TOO_LARGE
                 self._refuse()
         self._bound()
 
@@ -82,8 +99,11 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
-            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            raise _HeadTooLarge
+            self._refusal = _TOO_LARGE
+            raise _HeadRefused
+        if self.parser.get_http_version() == "1.1" and sum(name == b"host" for name, _ in self.headers) != 1:
+            self._refusal = _NO_HOST
+            raise _HeadRefused
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
@@ -92,18 +112,18 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self) -> None:
         """As the errors that clients of a registry read."""
-        self._malformed.note(self.client[0] if self.client else "", self._refusal)
+        self._malformed.note(self.client[0] if self.client else "", self._refusal.status)
         if self._is_answering:
             self.transport.abort()  # whatever is written now would pass for the answer's body
             return
-        body = json.dumps({"errors": [{"code": "BAD_REQUEST", "message": _SENTENCES[self._refusal]}]}).encode()
+        body = json.dumps({"errors": [{"code": "BAD_REQUEST", "message": self._refusal.sentence}]}).encode()
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
         ]
-        lines = [STATUS_LINE[self._refusal], *(b"%s: %s\r\n" % header for header in headers), b"\r\n"]
+        lines = [STATUS_LINE[self._refusal.status], *(b"%s: %s\r\n" % header for header in headers), b"\r\n"]
         self.transport.write(b"".join([*lines, body]))
         self.transport.close()
 
@@ -117,9 +137,3 @@ class Connection(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_at(
                 self._owed_since + self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
-
-
-_SENTENCES = {
-    HTTPStatus.BAD_REQUEST: "this is no HTTP request",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"the request's line and headers have more than {MAX_HEAD_BYTES} bytes",
-}

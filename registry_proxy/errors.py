@@ -129,6 +129,7 @@ class FloxHubGarbled(RegistryError):
     """FloxHub answered with something that is not what the protocol promises."""
 
     status, code = 502, "UNAVAILABLE"
+    retry_after_s = 2
 
 
 class NixCacheUnavailable(RegistryError):
@@ -148,6 +149,7 @@ class Draining(RegistryError):
     """The registry was told to stop, and wants no new clients."""
 
     status, code = 503, "UNAVAILABLE"
+    retry_after_s = 2
 
 
 class CannotListen(RegistryError):
@@ -158,3 +160,4 @@ class StorageFailed(RegistryError):
     """The registry's own disk did not do what was asked."""
 
     status, code = 503, "UNAVAILABLE"
+    retry_after_s = 10

@@ -65,7 +65,7 @@ async def serve(settings: Settings, log: Log, stopping: asyncio.Event) -> None:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=math.ceil(settings.idle_timeout_s),
+                timeout_keep_alive=settings.idle_timeout_s,  # type: ignore[arg-type]  # it is only waited for
                 timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s) + _AFTER_CUT_S,
                 ssl_context_factory=None if tls is None else lambda *_: tls.context,
             )

@@ -6,7 +6,7 @@ from pathlib import Path
 from flox_formats.errors import FormatError
 from flox_formats.known_keys import KNOWN_KEYS
 from flox_formats.scripted_activation import BASH, is_bash
-from flox_formats.settings import SettingsInvalid, flag, positive_count, seconds, setting, text, texts
+from flox_formats.settings import SettingsInvalid, flag, positive_count, positive_seconds, seconds, setting, text, texts
 from flox_formats.signature import PublicKey
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
@@ -124,17 +124,19 @@ class Settings:
     missing_ttl_s: float = setting(2.0, seconds, "how long the answer that something does not exist is good")
     max_stale_s: float | None = setting(None, seconds, "oldest last known answer served while FloxHub is silent")
     offline: bool = setting(False, flag, "never ask FloxHub: serve the last known answers only")
-    lookup_timeout_s: float = setting(3.0, seconds, "how long a request waits for FloxHub")
-    fetch_timeout_s: float = setting(60.0, seconds, "how long one conversation with FloxHub may take in all")
-    connect_timeout_s: float = setting(2.0, seconds, "how long a connection to FloxHub or a cache may take to open")
-    cache_timeout_s: float = setting(30.0, seconds, "how long a binary cache may be silent")
+    lookup_timeout_s: float = setting(3.0, positive_seconds, "how long a request waits for FloxHub")
+    fetch_timeout_s: float = setting(60.0, positive_seconds, "how long one conversation with FloxHub may take in all")
+    connect_timeout_s: float = setting(
+        2.0, positive_seconds, "how long a connection to FloxHub or a cache may take to open"
+    )
+    cache_timeout_s: float = setting(30.0, positive_seconds, "how long a binary cache may be silent")
     max_questions: int = setting(32, positive_count, "narinfo requests under way at once")
     access_log: bool = setting(True, flag, "log a line a request")
     tls_cert_file: Path | None = setting(
         None, _path, "serve HTTPS with this certificate chain (PEM); re-read on change"
     )
     tls_key_file: Path | None = setting(None, _path, "the certificate's private key (PEM); re-read on change")
-    idle_timeout_s: float = setting(75.0, seconds, "how long a connection may be open without a whole request")
+    idle_timeout_s: float = setting(75.0, positive_seconds, "how long a connection may be open without a whole request")
     drain_grace_s: float = setting(5.0, seconds, "how long, once told to stop, only /readyz says no")
     drain_timeout_s: float = setting(30.0, seconds, "how long answers under way may then still take")
 

@@ -1,4 +1,7 @@
-"""`/healthz`: the process is up. `/readyz`: a real lookup works."""
+"""`/healthz`: the process is up. `/readyz`: the state directory can be written to and read.
+
+FloxHub is asked by neither (docs/decisions.md).
+"""
 
 import asyncio
 
@@ -16,11 +19,8 @@ async def healthz(request: Request) -> Response:
 
 
 class Readyz:
-    """Ready when the content store keeps and finds the layer of every image. Raises StorageFailed otherwise, and
-    Draining once it is about to stop.
-
-    FloxHub is not asked: a registry that only has last known answers is better than none.
-    """
+    """Ready when the content store takes and has the layer of every image. Raises StorageFailed otherwise, and Draining
+    once it is about to stop."""
 
     def __init__(self, store: ContentStore, stopping: asyncio.Event) -> None:
         self._store, self._stopping = store, stopping

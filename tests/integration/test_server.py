@@ -3,6 +3,7 @@ and the next request is right."""
 
 import json
 import resource
+import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -121,6 +122,27 @@ def test_what_is_no_http_is_told_so(registry: httpx2.Client, request_: bytes) ->
     assert registry.get(EMPTY).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        pytest.param("HTTP/1.1\r\n", 400, id="none"),
+        pytest.param("HTTP/1.1\r\nHost: a\r\nhost: a\r\n", 400, id="two"),
+        pytest.param("HTTP/1.1\r\nHOST: a\r\n", 200, id="one"),
+        pytest.param("HTTP/1.1\r\nHost:\r\n", 200, id="empty"),
+        pytest.param("HTTP/1.0\r\n", 200, id="before-there-were-any"),
+    ],
+)
+def test_a_request_says_its_host_once(registry: httpx2.Client, head: str, status: int) -> None:
+    """RFC 9112 section 3.2."""
+    with Wire(registry.base_url) as wire:
+        wire.send(f"GET {EMPTY} {head}\r\n".encode())
+        answer = wire.answer()
+    assert answer.status == status
+    if status == 400:
+        (error,) = json.loads(answer.body)["errors"]
+        assert (error["code"], "one Host header" in error["message"]) == ("BAD_REQUEST", True)
+
+
 def endless_line() -> Iterator[bytes]:
     yield b"GET /"
     while True:
@@ -200,6 +222,19 @@ def test_a_client_that_owes_a_request_is_not_waited_for_for_ever(
         began = time.monotonic()
         assert ends(wire, pieces())
         assert time.monotonic() - began < DEADLINE_S
+
+
+def test_a_bound_may_be_part_of_a_second(world: World) -> None:
+    """Of two connections the later one ends first, since its bound is a fifth of the other's."""
+    long, short = world.settings("long", idle_timeout_s=1), world.settings("short", idle_timeout_s=0.2)
+    with (
+        running_registry(long) as patient,
+        running_registry(short) as hasty,
+        Wire(patient.base_url) as first,
+        Wire(hasty.base_url) as second,
+    ):
+        ended, _, _ = select.select([first.socket, second.socket], [], [], DEADLINE_S)
+        assert ended == [second.socket]
 
 
 def ends(wire: Wire, pieces: Iterator[bytes]) -> bool:

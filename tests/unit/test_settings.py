@@ -33,6 +33,7 @@ def test_flag_beats_variable_beats_file_beats_default() -> None:
         pytest.param({"max_questions": float("inf")}, "whole", id="endless-questions"),
         pytest.param({"max_questions": "1e400"}, "whole", id="too-many-digits"),
         pytest.param({"max_questions": float("nan")}, "whole", id="no-number-of-questions"),
+        pytest.param({"idle_timeout_s": 0}, "more than zero", id="no-time-for-a-request"),
         pytest.param({"max_questions": 0}, "one or more", id="no-questions"),
         pytest.param({"nix_cache": ["ftp://x"]}, "file:///FOLDER", id="cache-of-another-kind"),
         pytest.param({"nix_cache": "http://[::1"}, "file:///FOLDER", id="half-a-cache"),
