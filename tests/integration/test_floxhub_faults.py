@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -135,27 +134,6 @@ def test_nobody_listens_there(world: World) -> None:
         assert (answer.status_code, "cannot be reached" in message(answer)) == (503, True)
         assert answer.headers["retry-after"]
         assert client.get("/v2/flox/empty/manifests/1.0.0").status_code == 200
-
-
-def test_many_requests_for_one_cold_tag_are_one_question(
-    world: World, hub: tuple[FaultyUpstream, dict[str, Any]]
-) -> None:
-    upstream, settings = hub
-    upstream.fault, upstream.only = Fault.HANG, "info/refs"
-    with running_registry(world.settings(**{**settings, "lookup_timeout_s": 20.0})) as client:
-
-        def ask() -> str:
-            with httpx2.Client(base_url=client.base_url, timeout=30) as one:
-                return digest_of(one, "live")
-
-        with ThreadPoolExecutor(30) as pool:
-            answers = [pool.submit(ask) for _ in range(30)]
-            assert upstream.hanging.wait(20)
-            upstream.release.set()
-            assert len({answer.result(30) for answer in answers}) == 1
-    assert upstream.requests[:1] == ["GET /git/acme/floxmeta/info/refs"]
-    # Requests that came after the answer may have asked anew, since nothing is fresh here for longer than an instant.
-    assert sum(request.startswith("GET") for request in upstream.requests) < 30
 
 
 def test_a_new_commit_costs_three_round_trips_and_a_known_one_two(

@@ -27,6 +27,7 @@ from tests.integration.faulty_upstream import Fault, FaultyUpstream, serving
 from tests.integration.registry_rig import World, running_registry
 from tests.integration.test_pull_api import WEB
 from tests.integration.wire import Wire
+from tests.unit.test_credentials import jwt
 
 OPERATE = (Path(__file__).resolve().parents[2] / "docs" / "operate.md").read_text()
 FLOXBRIDGE = Path(__file__).resolve().parents[2] / ".venv" / "bin" / "floxbridge"
@@ -88,6 +89,19 @@ def documented(heading: str) -> set[str]:
 def test_every_metric_is_documented_and_every_documented_one_is_there(world: World) -> None:
     with running_registry(world.settings()) as client:
         assert Scraped(client).names() == documented("metric")
+
+
+def test_when_the_clusters_token_expires(world: World) -> None:
+    world.push("acme/web", world.package("hello", "hi"))
+    name = "floxbridge_token_expiry_timestamp_seconds"
+    token = world.root / "token"
+    token.write_text(jwt(exp=4102444800))
+    with running_registry(world.settings()) as client:
+        client.get(f"{WEB}/manifests/live")
+        assert Scraped(client)(name) == 0
+    with running_registry(world.settings(floxhub_token_file=token)) as client:
+        client.get(f"{WEB}/manifests/live")
+        assert Scraped(client)(name) == 4102444800
 
 
 def test_every_field_and_event_of_the_log_is_documented() -> None:
