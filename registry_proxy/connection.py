@@ -98,10 +98,14 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
+        size, hosts = len(self.url), 0
+        for name, value in self.headers:
+            size += len(name) + len(value)
+            hosts += name == b"host"
+        if size > MAX_HEAD_BYTES:
             self._refusal = _TOO_LARGE
             raise _HeadRefused
-        if self.parser.get_http_version() == "1.1" and sum(name == b"host" for name, _ in self.headers) != 1:
+        if hosts != 1 and self.parser.get_http_version() == "1.1":
             self._refusal = _NO_HOST
             raise _HeadRefused
         super().on_headers_complete()
