@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -67,24 +68,33 @@ async def answer_blob(request: Request, digest: Digest, blob: Content | StoredBl
     status = 200 if span is None else 206
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=_BLOB_TYPE)
+    return await _with_content(request, blob, _Part(start, stop, status, headers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An answer's head, and which bytes of the blob come behind it."""
+
+    start: int
+    stop: int
+    status: int
+    headers: Mapping[str, str]
+
+
+async def _with_content(request: Request, blob: Content | StoredBlob | AwayBlob, part: _Part) -> Response:
+    start, stop, status, headers = part.start, part.stop, part.status, part.headers
     if isinstance(blob, Content):
         return Response(blob.data[start:stop], status, headers, media_type=_BLOB_TYPE)
     if isinstance(blob, AwayBlob):
         download = await blob.fetch()
         return StreamingResponse(download.stream(start, stop), status, headers, media_type=_BLOB_TYPE)
-    return await _answer_stored(request, blob.path, start, stop, status, headers)
-
-
-async def _answer_stored(
-    request: Request, path: Path, start: int, stop: int, status: int, headers: Mapping[str, str]
-) -> Response:
     if stop - start <= PIECE_BYTES:
         # Most of a closure's NARs are this small, and a stream costs a quarter of such an answer.
-        piece = await anyio.to_thread.run_sync(_piece, path, start, stop)
+        piece = await anyio.to_thread.run_sync(_piece, blob.path, start, stop)
         return Response(piece, status, headers, media_type=_BLOB_TYPE)
     if FILE_BODIES in request.scope.get("extensions", ()):
-        return _FileAnswer(path, start, stop, status, headers)
-    return StreamingResponse(_file_chunks(path, start, stop), status, headers, media_type=_BLOB_TYPE)
+        return _FileAnswer(blob.path, part)
+    return StreamingResponse(_file_chunks(blob.path, start, stop), status, headers, media_type=_BLOB_TYPE)
 
 
 def _range_of(request: Request, etag: str) -> str:
@@ -135,9 +145,9 @@ async def _file_chunks(path: Path, start: int, stop: int) -> AsyncIterator[bytes
 class _FileAnswer(StreamingResponse):
     """As a stream of `_file_chunks`, for a server that sends spans of files itself."""
 
-    def __init__(self, path: Path, start: int, stop: int, status: int, headers: Mapping[str, str]) -> None:
-        super().__init__((), status, headers, media_type=_BLOB_TYPE)
-        self._path, self._start, self._stop = path, start, stop
+    def __init__(self, path: Path, part: _Part) -> None:
+        super().__init__((), part.status, part.headers, media_type=_BLOB_TYPE)
+        self._path, self._start, self._stop = path, part.start, part.stop
 
     async def stream_response(self, send: Send) -> None:
         with closing(await anyio.to_thread.run_sync(OpenFile.open, self._path)) as file:
