@@ -4,7 +4,7 @@ from pathlib import Path
 
 from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName
-from registry_proxy.content.holdings import Holding, Holdings
+from registry_proxy.content.holdings import Holding, Holdings, NarSource
 
 
 def environment(number: int) -> EnvironmentName:
@@ -43,3 +43,11 @@ def test_one_that_is_larger_than_all_memory_is_served(tmp_path: Path) -> None:
     holdings, held = Holdings(tmp_path), closure(0, 50_001)
     holdings.add(environment(0), held[0].digest, held)
     assert held[-1].digest in holdings.of(environment(0))
+
+
+def test_a_password_that_an_earlier_version_recorded_goes_no_further(tmp_path: Path) -> None:
+    nar = Digest.of(b"nar")
+    source = NarSource("https://me:p@ss@cache.example/x?key=1", "nar/1.nar", "a path")
+    Holdings(tmp_path).add(environment(0), nar, [Holding(nar, "application/vnd.nix.nar", 1, source=source)])
+    found = Holdings(tmp_path).of(environment(0))[nar].source
+    assert found == NarSource("https://cache.example/x", "nar/1.nar", "a path")
