@@ -30,7 +30,7 @@ from shim_hooks.store.linked_environments import Linked
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.store_folders import StoreFolders
 
-_FORMAT = 2
+_FORMAT = 3
 """Part of the name: raise it when the same lockfile shall give other files."""
 
 _LOCKFILE, _REQUISITES = "manifest.lock", "requisites.txt"

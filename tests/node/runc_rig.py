@@ -71,8 +71,11 @@ class Node:
         members = {name: value for name, value in spec.items() if name not in ("process", "annotations")}
         return self.rig.bundle(name, annotations=annotations, **{**members, "process": process})
 
+    def command(self, *arguments: str) -> list[str]:
+        return [*self.before, str(self._launcher), "--root", str(self._folder / "runc"), *arguments]
+
     def run(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        command = [*self.before, str(self._launcher), "--root", str(self._folder / "runc"), *arguments]
+        command = self.command(*arguments)
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
 
     def run_detached(self, bundle: Path, container_id: str) -> None:

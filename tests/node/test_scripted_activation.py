@@ -1,57 +1,31 @@
 """Activation by script, in real containers: order, outcomes and what reaches the command (FH §8.2)."""
 
 import asyncio
-import contextlib
-import json
-import os
-import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flox_formats.lockfile import Lockfile
-from tests.conftest import cannot_run
-from tests.integration.agent_rig import WEB, lockfile
+from tests.integration.agent_rig import WEB
 from tests.node.runc_rig import Node, launcher, node
+from tests.node.scripted_rig import (
+    ENV,
+    ENV_0,
+    Start,
+    change,
+    environment,
+    runs,
+    said,
+    shell,
+    started,
+    until,
+    variables_of,
+    with_tmp,
+)
 from tests.real_lockfiles import REAL_LOCKFILES
 
-__all__ = ["launcher", "node"]
+__all__ = ["launcher", "node", "shell", "started"]
 pytestmark = pytest.mark.anyio
-
-_BASH = Path("/bin/bash-static")
-
-
-@pytest.fixture
-def shell(node: Node) -> Node:
-    if not _BASH.exists():
-        cannot_run("no static bash; `make setup` as root installs bash-static on Debian")
-    return node
-
-
-def environment(
-    node: Node, files: dict[str, str] | None = None, *, lock: Lockfile | None = None, **manifest: Any
-) -> dict[str, str]:
-    """A new generation of acme/web with busybox and bash; the annotation that asks for it."""
-    path = node.rig.environments.add(WEB, lock or lockfile(**manifest), files)
-    programs = node.rig.environments.store_dir / path.base_name / "bin"
-    (programs / "bash").write_bytes(_BASH.read_bytes())
-    (programs / "busybox").hardlink_to(node.rig.environments.store_dir / node.path.base_name / "bin" / "busybox")
-    (programs / "bash").chmod(0o555)
-    return {"flox.dev/environment": str(WEB)}
-
-
-def said(ran: "subprocess.CompletedProcess[str]") -> dict[str, str]:
-    """The output of `env`, or of `env -0` where a value has lines."""
-    separator = "\0" if "\0" in ran.stdout else "\n"
-    return dict(entry.split("=", 1) for entry in ran.stdout.split(separator) if entry)
-
-
-ENV = ["busybox", "env"]
-ENV_0 = ["bash", "-c", "while IFS= read -r -d '' e; do printf '%s\\0' \"$e\"; done </proc/self/environ"]
 
 
 @pytest.mark.parametrize(
@@ -211,53 +185,13 @@ async def test_a_profile_script_that_fails(shell: Node) -> None:
 async def test_a_user_without_a_name(shell: Node, read_only: bool) -> None:
     told = environment(shell, hook={"on-activate": "export WHO=$UID:$HOME"})
     bundle = shell.bundle(["bash", "-c", "echo $UID $WHO"], annotations=told)
-    _change(bundle, lambda spec: spec["process"].update(user={"uid": 12345, "gid": 54321}))
-    _change(bundle, lambda spec: spec["root"].update(readonly=read_only))
+    change(bundle, lambda spec: spec["process"].update(user={"uid": 12345, "gid": 54321}))
+    change(bundle, lambda spec: spec["root"].update(readonly=read_only))
     ran = await shell.ran(bundle)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "12345 12345:/\n", "")
 
 
-def _change(bundle: Path, change: Any) -> None:
-    spec = json.loads((bundle / "config.json").read_text())
-    change(spec)
-    (bundle / "config.json").write_text(json.dumps(spec))
-
-
-class Sleeper:
-    """A container of a hooked environment that goes on."""
-
-    def __init__(self, node: Node, bundle: Path, container_id: str) -> None:
-        self._node, self._bundle, self._id = node, bundle, container_id
-
-    async def execute(self, *args: str, uid: int = 0) -> "subprocess.CompletedProcess[str]":
-        process = self._bundle / "exec.json"
-        user = {"uid": uid, "gid": uid}
-        process.write_text(json.dumps({"args": args, "cwd": "/", "env": ["PATH=/bin"], "user": user}))
-        return await asyncio.to_thread(self._node.run, "exec", "--process", str(process), self._id)
-
-    def wait(self) -> None:
-        _until(lambda: json.loads(self._node.run("state", self._id).stdout)["status"] == "stopped")
-
-    def pid(self) -> int:
-        return int(json.loads(self._node.run("state", self._id).stdout)["pid"])
-
-
-@pytest.fixture
-def started(shell: Node) -> Iterator[Any]:
-    """`await started(bundle)` runs it in the background, with an agent to be there; it is deleted after the test."""
-    ids: list[str] = []
-
-    async def start(bundle: Path) -> Sleeper:
-        ids.append(f"floxbridge-test-{os.getpid()}-{len(ids)}")
-        await asyncio.to_thread(shell.run_detached, bundle, ids[-1])
-        return Sleeper(shell, bundle, ids[-1])
-
-    yield start
-    for container_id in ids:
-        shell.run("delete", "--force", container_id)
-
-
-async def test_an_exec_joins_what_was_activated(shell: Node, started: Any) -> None:
+async def test_an_exec_joins_what_was_activated(shell: Node, started: Start) -> None:
     hook = "export STARTED=$RANDOM$RANDOM; unset GONE; export Q='a\nb'"
     told = environment(shell, vars={"V": "$FLOX_ENV_CACHE/v"}, hook={"on-activate": hook})
     bundle = shell.bundle(["busybox", "sleep", "1000"], env=["PATH=/bin", "GONE=1"], annotations=told)
@@ -274,72 +208,19 @@ async def test_an_exec_joins_what_was_activated(shell: Node, started: Any) -> No
     assert (missing.returncode, missing.stderr) == (1, "nowhere: command not found\n")
 
 
-async def test_an_exec_waits_for_the_hook(shell: Node, started: Any) -> None:
+async def test_an_exec_waits_for_the_hook(shell: Node, started: Start) -> None:
     """The hook ends when the test lets it: the exec that came before has what it exported."""
     hook = "until [ -e /tmp/go ]; do read -rt 0.02 <> <(:); done; export LATE=1"
     told = environment(shell, hook={"on-activate": hook})
     bundle = shell.bundle(["busybox", "sleep", "1000"], annotations=told)
-    _with_tmp(bundle)
+    with_tmp(bundle)
     async with shell.agent():
         container = await started(bundle)
-        path = _environment_of(bundle)
+        path = variables_of(bundle)["FLOX_ENV"]
         joining = asyncio.create_task(container.execute("bash", "-c", "echo $LATE"))
-        await asyncio.to_thread(_until, lambda: _runs(f"{path}/activate.d/floxbridge/start.bash\0exec"))
+        await asyncio.to_thread(until, lambda: runs(f"{path}/activate.d/floxbridge/start.bash\0exec"))
         (bundle / "rootfs" / "tmp" / "go").touch()
         assert (await joining).stdout == "1\n"
-
-
-async def test_a_hook_that_is_told_to_end(shell: Node, started: Any) -> None:
-    told = environment(shell, hook={"on-activate": "until [ -e /tmp/go ]; do read -rt 0.02 <> <(:); done"})
-    bundle = shell.bundle(["busybox", "touch", "/tmp/ran"], annotations=told)
-    _with_tmp(bundle)
-    async with shell.agent():
-        container = await started(bundle)
-        path = _environment_of(bundle)
-        await asyncio.to_thread(_until, lambda: _runs(f"{path}/activate.d/floxbridge/activation.bash\0run"))
-        os.kill(container.pid(), signal.SIGTERM)
-        (bundle / "rootfs" / "tmp" / "go").touch()
-        await asyncio.to_thread(container.wait)
-    assert not (bundle / "rootfs" / "tmp" / "ran").exists()
-
-
-async def test_signals_reach_the_command(shell: Node, started: Any) -> None:
-    told = environment(shell, hook={"on-activate": ":"})
-    script = "trap 'echo >/tmp/got; exit 0' TERM; echo >/tmp/ready; while :; do read -rt 0.02 <> <(:); done"
-    bundle = shell.bundle(["bash", "-c", script], annotations=told)
-    _with_tmp(bundle)
-    async with shell.agent():
-        container = await started(bundle)
-        await asyncio.to_thread(_until, (bundle / "rootfs" / "tmp" / "ready").exists)
-        os.kill(container.pid(), signal.SIGTERM)
-        await asyncio.to_thread(container.wait)
-    assert (bundle / "rootfs" / "tmp" / "got").exists()
-
-
-def _with_tmp(bundle: Path) -> None:
-    """One that the test sees too."""
-    (bundle / "rootfs" / "tmp").mkdir()
-    _change(bundle, lambda spec: spec["root"].update(readonly=False))
-
-
-def _environment_of(bundle: Path) -> str:
-    env: list[str] = json.loads((bundle / "config.json").read_text())["process"]["env"]
-    return next(entry.partition("=")[2] for entry in env if entry.startswith("FLOX_ENV="))
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-
-
-def _runs(words: str) -> bool:
-    """Whether a process has these words in its command line, whose end of a word is a NUL."""
-    for process in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if process.name.isdecimal() and words in (process / "cmdline").read_text(errors="replace"):
-                return True
-    return False
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def named(
 
 def test_the_name_is_frozen() -> None:
     """A change here gives every environment on every node another FLOX_ENV: raise the format with it."""
-    assert str(named()) == "/nix/store/yajllys9aswvyji9wjqkgm55360pn4c7-environment-web"
+    assert str(named()) == "/nix/store/3k9gcdc77y3ss1697638ypjbz6x6b32g-environment-web"
 
 
 def test_the_name_tells_apart_what_differs() -> None:

@@ -4,20 +4,50 @@
 # `exec` is for a process that joins it: nothing is activated again, what the first one changed is taken over (FH §8.2).
 # The variables that need no shell are set already. Only bash's own commands are used: a container may have no others.
 
-_floxbridge_here=${BASH_SOURCE[0]%/*}
+_floxbridge_here=${0%/*}
 _floxbridge_record=/run/floxbridge-activation
 _floxbridge_patience_s=10
+_floxbridge_activation= # its process, while it runs
+_floxbridge_stopped=    # what to exit with, once a signal asked for the end
 
 _floxbridge_fail() {
     printf '%s\n' "floxbridge: environment ${FLOX_ENV_DESCRIPTION-}: $1" >&2
     exit 1
 }
 
+# The hook is asked to end, and what it runs with it; it may tidy up. A second signal does not wait for that.
+_floxbridge_stop() {
+    [[ $_floxbridge_activation && ! $_floxbridge_stopped ]] || exit "$((128 + $1))"
+    _floxbridge_stopped=$((128 + $1))
+    trap '' TERM # this process is in the group, too
+    kill -TERM -- "-$$" 2>/dev/null || kill -TERM "$_floxbridge_activation" 2>/dev/null
+    trap '_floxbridge_stop 15' TERM
+}
+
+# Any of them may be the image's stop signal, and the kernel keeps from process 1 what it does not handle. The numbers
+# are HUP, INT, QUIT, USR1, USR2, TERM, PWR, the real-time ones, and WINCH unless a terminal may send it.
+_floxbridge_handle_signals() {
+    local number terminal=
+    [[ ! -t 0 ]] || terminal=28
+    for number in 1 2 3 10 12 15 28 30 {34..64}; do
+        [[ $number == "$terminal" ]] || trap "_floxbridge_stop $number" "$number" 2>/dev/null
+    done
+}
+
+# In the background, since bash heeds no signal while it waits for what is in the foreground. But with the caller's
+# stdin, and not deaf to the keys of a terminal, which the background of a script is.
 _floxbridge_activate() {
-    trap 'exit 143' TERM # else the kernel keeps it from process 1, and a long hook could not be ended
-    "$BASH" -p "$_floxbridge_here/activation.bash" "$1"
-    local status=$?
-    trap - TERM
+    local status
+    _floxbridge_handle_signals
+    { trap - INT QUIT && exec "$BASH" -p "$_floxbridge_here/activation.bash" "$1"; } <&0 &
+    _floxbridge_activation=$!
+    wait "$_floxbridge_activation"
+    status=$?
+    [[ ! $_floxbridge_stopped ]] || {
+        wait "$_floxbridge_activation" 2>/dev/null
+        exit "$_floxbridge_stopped"
+    }
+    _floxbridge_activation=
     ((status == 0)) || _floxbridge_fail "Running hook.on-activate failed (exit status $status)"
     [[ -e $_floxbridge_record/done ]] ||
         _floxbridge_fail "hook.on-activate did not complete normally: it must not call exit or exec"
