@@ -208,6 +208,17 @@ async def test_an_exec_joins_what_was_activated(shell: Node, started: Start) -> 
     assert (missing.returncode, missing.stderr) == (1, "nowhere: command not found\n")
 
 
+async def test_an_exec_leaves_the_command_no_child(shell: Node, started: Start) -> None:
+    """A dead one would stay: who is no shell waits for no child that it did not make. As often as chance cannot hide."""
+    told = environment(shell, hook={"on-activate": ":"})
+    bundle = shell.bundle(["busybox", "sleep", "1000"], annotations=told)
+    joining = 'bash -p "$FLOX_ENV/activate.d/floxbridge/start.bash" exec busybox cat /proc/thread-self/children'
+    async with shell.agent():
+        container = await started(bundle)
+        ran = await container.execute("bash", "-c", f"for i in {{1..40}}; do {joining}; done")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
 async def test_an_exec_waits_for_the_hook(shell: Node, started: Start) -> None:
     """The hook ends when the test lets it: the exec that came before has what it exported."""
     hook = "until [ -e /tmp/go ]; do read -rt 0.02 <> <(:); done; export LATE=1"

@@ -53,10 +53,12 @@ _floxbridge_activate() {
         _floxbridge_fail "hook.on-activate did not complete normally: it must not call exit or exec"
 }
 
-# A pipe that nobody writes to is all that bash has to sleep with.
+# A pipe that nobody writes to is all that bash has to sleep with. It has to be opened by a process, which the command
+# must not inherit.
 _floxbridge_wait_for_activation() {
     local never until=$((SECONDS + _floxbridge_patience_s))
     { exec {never}<> <(:); } 2>/dev/null || return 0
+    wait "$!"
     until [[ -e $_floxbridge_record/done ]] || ((SECONDS >= until)); do
         read -r -t 0.05 -u "$never" _
     done
@@ -99,7 +101,7 @@ _floxbridge_role=$1
 shift
 case $_floxbridge_role in
     run | dev) _floxbridge_activate "$_floxbridge_role" ;;
-    exec) [[ ! -x $_floxbridge_record ]] || _floxbridge_wait_for_activation ;;
+    exec) [[ -e $_floxbridge_record/done || ! -x $_floxbridge_record ]] || _floxbridge_wait_for_activation ;;
     *) _floxbridge_fail "start.bash: want run, dev or exec, got '$_floxbridge_role'" ;;
 esac
 [[ ! -r $_floxbridge_record/changes || ! -e $_floxbridge_record/done ]] || _floxbridge_replay
