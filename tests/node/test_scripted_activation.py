@@ -72,6 +72,53 @@ async def test_what_was_inherited_stays_as_it_was(shell: Node) -> None:
     assert "given" not in said(ran)
 
 
+BASHS_OWN = {
+    **{"PS1": "me> ", "PS2": "2", "PS4": "4", "IFS": ",", "OPTIND": "5", "OPTERR": "0", "COLUMNS": "20", "LINES": "10"},
+    **{"RANDOM": "7", "SRANDOM": "3", "SECONDS": "100", "EPOCHSECONDS": "1", "EPOCHREALTIME": "2.3", "LINENO": "5"},
+    **{
+        "BASH": "/foo",
+        "BASH_VERSION": "1",
+        "BASHPID": "3",
+        "BASH_SUBSHELL": "4",
+        "BASH_COMMAND": "c",
+        "BASH_SOURCE": "s",
+    },
+    **{"BASH_ARGV0": "q", "BASH_COMPAT": "50", "HISTCMD": "2", "COMP_WORDBREAKS": "x", "FUNCNAME": "f", "GROUPS": "1"},
+    **{
+        "DIRSTACK": "x",
+        "PIPESTATUS": "2",
+        "UID": "1234",
+        "EUID": "55",
+        "HOSTNAME": "h",
+        "TMOUT": "3",
+        "POSIXLY_CORRECT": "y",
+    },
+}
+
+
+async def test_what_is_inherited_by_a_name_of_bashs_own_stays(shell: Node, started: Start) -> None:
+    """For the command and for who joins it; but what the hook says goes."""
+    inherited = [f"{name}={value}" for name, value in BASHS_OWN.items()]
+    told = environment(shell, hook={"on-activate": "export PS2=new; unset PS4"})
+    expected: dict[str, str | None] = {**BASHS_OWN, "PS2": "new", "PS4": None}
+    first = await shell.ran(shell.bundle(ENV_0, name="first", env=["PATH=/bin", *inherited], annotations=told))
+    bundle = shell.bundle(["busybox", "sleep", "1000"], env=["PATH=/bin", *inherited], annotations=told)
+    async with shell.agent():
+        joined = await (await started(bundle)).execute(*ENV_0, env=["PATH=/bin", *inherited])
+    for ran in (first, joined):
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert {name: said(ran).get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("name", ["SHELLOPTS", "BASHOPTS", "PPID", "BASH_VERSINFO"])
+async def test_what_bash_does_not_give_up_is_not_there(shell: Node, name: str) -> None:
+    """Rather than bash's own: a command that is bash, too, would take its options from them."""
+    told = environment(shell, hook={"on-activate": ":"})
+    ran = await shell.ran(shell.bundle(ENV, env=["PATH=/bin", f"{name}=1"], annotations=told))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert name not in said(ran)
+
+
 @pytest.mark.parametrize(
     ("hook", "expected"),
     [

@@ -1,12 +1,12 @@
-# Activates the environment that this file lies in, in a process of its own: `bash -p activation.bash run|dev`
+# Activates the environment that this file lies in, in a process of its own: `bash -p activation.bash run|dev BASH`
 #
 # In Flox's order, with Flox's rules about errors (FH §8.2). Whatever the hook does here, only what it exports and
 # unsets reaches the command, through record.bash, and only if the hook comes to its end.
 
 set -euo pipefail
-readonly _floxbridge_here=${BASH_SOURCE[0]%/*} _floxbridge_bash=$BASH _floxbridge_mode=$1
+readonly _floxbridge_here=${0%/*} _floxbridge_mode=$1 _floxbridge_bash=$2
 readonly _floxbridge_env=${_floxbridge_here%/activate.d/floxbridge}
-shift
+shift 2
 
 _floxbridge_find_profile_scripts() {
     local LC_ALL=C # the order of the glob

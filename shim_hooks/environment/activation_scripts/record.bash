@@ -1,7 +1,8 @@
 # Writes down what an activation changed of its exported variables: `bash -p record.bash`, run by activation.bash
 #
 # Being a process of its own, it has been given what is exported, and nothing else that the hook may have done. What
-# Flox never records is left out (FH §8.2), SHLVL too, which counts shells. start.bash reads what is written here.
+# Flox never records is left out (FH §8.2), SHLVL too, which counts shells, and what bash itself writes where the
+# container inherits such a name. start.bash reads what is written here.
 
 LC_ALL=C
 umask 077
@@ -13,6 +14,7 @@ changes=()
 is_recorded() {
     case $1 in
         _ | PWD | OLDPWD | SHLVL | SHELLOPTS | BASHOPTS | BASH_ENVTRACE_*) return 1 ;;
+        BASH | EPOCHREALTIME | EPOCHSECONDS | LINENO | SECONDS) return 1 ;;
     esac
     [[ $1 =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] # not so the names that exported functions have
 }

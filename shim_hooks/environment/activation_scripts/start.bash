@@ -9,6 +9,7 @@ _floxbridge_record=/run/floxbridge-activation
 _floxbridge_patience_s=10
 _floxbridge_activation= # its process, while it runs
 _floxbridge_stopped=    # what to exit with, once a signal asked for the end
+declare -A _floxbridge_changed=() # by the hook: by name
 
 _floxbridge_fail() {
     printf '%s\n' "floxbridge: environment ${FLOX_ENV_DESCRIPTION-}: $1" >&2
@@ -37,9 +38,10 @@ _floxbridge_handle_signals() {
 # In the background, since bash heeds no signal while it waits for what is in the foreground. But with the caller's
 # stdin, and not deaf to the keys of a terminal, which the background of a script is.
 _floxbridge_activate() {
-    local status
+    local status bash
+    mapfile -d '' -t -n 1 bash </proc/self/cmdline # BASH is /bin/sh where POSIXLY_CORRECT is inherited
     _floxbridge_handle_signals
-    { trap - INT QUIT && exec "$BASH" -p "$_floxbridge_here/activation.bash" "$1"; } <&0 &
+    { trap - INT QUIT && exec "$bash" -p "$_floxbridge_here/activation.bash" "$1" "$bash"; } <&0 &
     _floxbridge_activation=$!
     wait "$_floxbridge_activation"
     status=$?
@@ -72,6 +74,7 @@ _floxbridge_replay() {
     local _floxbridge_change _floxbridge_changes
     mapfile -d '' -t _floxbridge_changes <"$_floxbridge_record/changes"
     for _floxbridge_change in "${_floxbridge_changes[@]}"; do
+        _floxbridge_changed[${_floxbridge_change%%=*}]=1
         case $_floxbridge_change in
             *=*) export "$_floxbridge_change" ;;
             *) unset -v "$_floxbridge_change" ;;
@@ -79,7 +82,8 @@ _floxbridge_replay() {
     done
 }
 
-# What bash itself puts into the environment. An array is exported by no shell, and this one cannot be kept from
+# What bash itself does to the environment. Some variables are its own, whatever was inherited by their names, until they
+# are unset; BASHOPTS and the like are for ever. An array is exported by no shell, and this one cannot be kept from
 # setting SHLVL once more when it becomes the command.
 _floxbridge_leave_no_trace() {
     local _floxbridge_given _floxbridge_entry _floxbridge_had_level=
@@ -89,12 +93,24 @@ _floxbridge_leave_no_trace() {
         case $_floxbridge_entry in
             PWD=* | OLDPWD=*) export "$_floxbridge_entry" ;;
             SHLVL=*) _floxbridge_had_level=1 ;;
+            BASHOPTS=* | SHELLOPTS=*) export -n "${_floxbridge_entry%%=*}" ;;
+            BASH_VERSINFO=* | PPID=* | EUID=* | UID=*) ;;
+            BASH*=* | COLUMNS=* | COMP_*=* | DIRSTACK=* | EPOCH*=* | FUNCNAME=* | GROUPS=* | HISTCMD=* | IFS=* | \
+                LINENO=* | LINES=* | OPTERR=* | OPTIND=* | PIPESTATUS=* | PS[124]=* | RANDOM=* | SECONDS=* | SRANDOM=*)
+                _floxbridge_hand_on "${_floxbridge_entry%%=*}" "${_floxbridge_entry#*=}"
+                ;;
         esac
     done
     [[ $_floxbridge_had_level ]] || {
         unset -v SHLVL
         declare -g -a SHLVL=()
     }
+}
+
+_floxbridge_hand_on() { # name, value: as they were given, unless the hook had other plans
+    [[ $1 != *[!A-Za-z0-9_]* && ! ${_floxbridge_changed[$1]-} && ${!1-} != "$2" ]] || return 0
+    unset -v "$1"
+    export "$1=$2"
 }
 
 _floxbridge_role=$1
