@@ -17,6 +17,8 @@ VARIABLE_PREFIX = "FLOXBRIDGE_"
 ENVIRONMENT = VARIABLE_PREFIX + "ENVIRONMENT"
 GENERATION = VARIABLE_PREFIX + "GENERATION"
 LOCKFILE = VARIABLE_PREFIX + "LOCKFILE"
+VARIABLES = (ENVIRONMENT, GENERATION, LOCKFILE)
+"""All that an image says in variables. Others of this prefix are settings of a floxbridge that itself runs in a pod."""
 
 MARK = "dev.floxbridge.realised"
 """The annotation that an edited bundle keeps. Created a second time, it gets the same generation again, even if another
@@ -34,12 +36,11 @@ class PinnedGeneration:
     @classmethod
     def of_image(cls, variables: Mapping[str, str]) -> Self | None:
         """Reads the variables of an environment image (design 4.2). None for any other image; Refused for bad ones."""
-        names = (ENVIRONMENT, GENERATION, LOCKFILE)
-        given = [name for name in names if name in variables]
+        given = [name for name in VARIABLES if name in variables]
         if not given:
             return None
-        if len(given) < len(names):
-            missing = next(name for name in names if name not in given)
+        if len(given) < len(VARIABLES):
+            missing = next(name for name in VARIABLES if name not in given)
             raise Refused(f"the image sets {given[0]} and not {missing}: {_MEND_IMAGE}")
         try:
             return cls._read(variables[ENVIRONMENT], variables[GENERATION], variables[LOCKFILE])

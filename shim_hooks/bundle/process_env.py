@@ -5,7 +5,7 @@ Belongs here: reading such a list, and making the one that a program in an envir
 
 from collections.abc import Iterable, Mapping
 
-from shim_hooks.bundle.pinned import VARIABLE_PREFIX
+from shim_hooks.bundle.pinned import VARIABLES
 
 
 def variables(env: Iterable[str]) -> dict[str, str]:
@@ -16,7 +16,7 @@ def variables(env: Iterable[str]) -> dict[str, str]:
 
 def without_ours(env: Iterable[str]) -> list[str]:
     """What told the node which environment the image stands for is none of the program's business."""
-    return [entry for entry in env if not entry.startswith(VARIABLE_PREFIX)]
+    return [entry for entry in env if _name(entry) not in VARIABLES]
 
 
 def replaced(env: Iterable[str], *, new: Mapping[str, str], removed: frozenset[str]) -> list[str]:

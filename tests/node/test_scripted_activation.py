@@ -256,7 +256,7 @@ async def test_an_exec_joins_what_was_activated(shell: Node, started: Start) -> 
 
 
 async def test_an_exec_leaves_the_command_no_child(shell: Node, started: Start) -> None:
-    """A dead one would stay: who is no shell waits for no child that it did not make. As often as chance cannot hide."""
+    """A dead one would stay: who is no shell waits for no child that it did not make. So often that chance fails."""
     told = environment(shell, hook={"on-activate": ":"})
     bundle = shell.bundle(["busybox", "sleep", "1000"], annotations=told)
     joining = 'bash -p "$FLOX_ENV/activate.d/floxbridge/start.bash" exec busybox cat /proc/thread-self/children'

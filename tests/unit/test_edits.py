@@ -61,9 +61,10 @@ def spec(*, env: list[str] | None = None, mounts: list[str] | None = None) -> Sp
 
 def test_our_variables_are_taken_out() -> None:
     edited = take_our_variables_out(
-        spec(env=["FLOXBRIDGE_GENERATION=1", "A=FLOXBRIDGE_", "FLOXBRIDGE_X", "FLOXBRIDG=1"]), placement()
+        spec(env=["FLOXBRIDGE_GENERATION=1", "A=FLOXBRIDGE_LOCKFILE", "FLOXBRIDGE_LOCKFILE", "FLOXBRIDGE_LISTEN=:80"]),
+        placement(),
     )
-    assert edited.env == ("A=FLOXBRIDGE_", "FLOXBRIDG=1")
+    assert edited.env == ("A=FLOXBRIDGE_LOCKFILE", "FLOXBRIDGE_LISTEN=:80")
 
 
 def test_the_store_is_mounted_last_and_read_only() -> None:
@@ -134,7 +135,9 @@ def test_all_of_them() -> None:
     assert edited.document["ociVersion"] == "1.1.0"
 
 
-ENV = st.lists(st.sampled_from(["PATH", "FLOX_ENV", "FLOX_SHELL", "FLOXBRIDGE_X", "A"]).map(lambda name: f"{name}=1"))
+ENV = st.lists(
+    st.sampled_from(["PATH", "FLOX_ENV", "FLOX_SHELL", "FLOXBRIDGE_LOCKFILE", "A"]).map(lambda name: f"{name}=1")
+)
 MOUNTS = st.lists(st.sampled_from(["/proc", "/nix", "/nix/store", "/tmp", "/tmp/x", "nix/store/"]))
 
 

@@ -49,7 +49,9 @@ def test_of_a_name_that_stands_twice_the_last_counts() -> None:
 
 
 def test_our_variables_go() -> None:
-    assert without_ours(["FLOXBRIDGE_X=1", "A=FLOXBRIDGE_", "FLOXBRIDGE_"]) == ["A=FLOXBRIDGE_"]
+    assert without_ours(["FLOXBRIDGE_LOCKFILE=1", "FLOXBRIDGE_LISTEN=:80", "FLOXBRIDGE_ENVIRONMENT"]) == [
+        "FLOXBRIDGE_LISTEN=:80"
+    ]
 
 
 @given(st.lists(st.sampled_from(["A=1", "A=2", "B=", "C", "D=4"])))
