@@ -306,7 +306,7 @@ static const char *const VERBS[] = {"checkpoint", "create", "delete", "events", 
                                     "pause", "ps", "restore", "resume", "run", "spec", "start", "state", "update", NULL};
 static const char *const GLOBAL_VALUES[] = {"root", "log", "log-format", "criu", "rootless", "cgroup-manager", NULL};
 static const char *const GLOBAL_SWITCHES[] = {"debug", "systemd-cgroup", "help", "h", "version", "v", "usage", NULL};
-static const char *const VERB_VALUES[] = {"console-socket", "pid-file", "preserve-fds", "f", NULL};
+static const char *const VERB_VALUES[] = {"console-socket", "pid-file", "pidfd-socket", "preserve-fds", "f", NULL};
 
 /* One flag at argv[*at]: its name without dashes, and its value, from `--name=value` or from the next word. */
 struct flag {
@@ -363,26 +363,53 @@ static int read_global_flags(struct call *call, int argc, char **argv)
 }
 
 static const char *const EXEC_VALUES[] = {"console-socket", "cwd", "env", "e", "user", "u", "additional-gids", "g",
-                                          "process", "p", "pid-file", "process-label", "apparmor", "cap", "c",
-                                          "preserve-fds", "cgroup", NULL};
+                                          "process", "p", "pid-file", "pidfd-socket", "process-label", "apparmor",
+                                          "cap", "c", "preserve-fds", "cgroup", NULL};
+static const char *const EXEC_SWITCHES[] = {"tty", "t", "detach", "d", "no-new-privs", "ignore-paused", "help", "h",
+                                            "usage", NULL};
+
+static bool names_process(struct flag flag) { return named(flag, "process") || named(flag, "p"); }
+
+/* Go's flags may have one dash and a long name; crun takes short ones in one word, with a value at the end: -dpFILE. */
+static struct flag split_exec_flag(const char *word)
+{
+    struct flag flag = split_flag(word);
+    const char *last = word + 1 + strspn(word + 1, "d");
+    if (word[1] == '-' || listed(EXEC_VALUES, flag.name, flag.length) ||
+        listed(EXEC_SWITCHES, flag.name, flag.length) || !*last || !strchr("cegptu", *last))
+        return flag;
+    return (struct flag){last, last[1] ? last + 1 : NULL, 1};
+}
+
+/*
+ * Whether argv[at] is the value of the flag before it. One that neither runc nor crun has today, or that crun's caller
+ * abbreviated, may or may not take it: it does if it leaves a process file and an id, behind which no command stands.
+ */
+static bool is_exec_value(const struct call *call, struct flag flag, int at, int argc, char **argv)
+{
+    if (at >= argc || flag.value || listed(EXEC_SWITCHES, flag.name, flag.length))
+        return false;
+    if (listed(EXEC_VALUES, flag.name, flag.length))
+        return true;
+    bool process = call->process != NULL;
+    for (int later = at + 1; later < argc && !process; later++)
+        process = is_flag(argv[later]) && names_process(split_exec_flag(argv[later]));
+    return process && !is_flag(argv[at]) && at + 1 < argc;
+}
 
 /* Reads what stands behind `exec` as far as the container id; the rest is somebody's command. */
 static void read_exec_arguments(struct call *call, int at, int argc, char **argv)
 {
     for (; at < argc && is_flag(argv[at]); at++) {
-        const char *word = argv[at];
-        if (strcmp(word, "--") == 0) {
+        if (strcmp(argv[at], "--") == 0) {
             at++;
             break;
         }
-        struct flag flag = split_flag(word);
-        bool known = listed(EXEC_VALUES, flag.name, flag.length);
-        if (!flag.value && known && at + 1 < argc)
+        struct flag flag = split_exec_flag(argv[at]);
+        if (is_exec_value(call, flag, at + 1, argc, argv))
             flag.value = argv[++at];
-        if (named(flag, "process") || named(flag, "p"))
+        if (names_process(flag))
             call->process = flag.value;
-        else if (!known && word[1] == 'p')
-            call->process = word + 2; /* -pFILE, as crun takes it; runc refuses it */
         else if (named(flag, "help") || named(flag, "h"))
             call->asks_help = true;
     }

@@ -32,6 +32,7 @@ WORDS = [
     *(
         b"--bundle= --bundle=B -bB -pP --process=P --log=L --log-format=json --log=journald: --newflag --b --conf"
     ).split(),
+    *(b"--pidfd-socket -dp -dpP -tp -td -eA=B --tty").split(),
     *(b"c1 B P L . / .. json B/../B /proc/self/mem").split(),
     b"",
     b"\xff\xfe",

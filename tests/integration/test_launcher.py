@@ -50,6 +50,7 @@ GLOBALS = ("--root", "/run/r", "--log", "L", "--log-format", "json")
         pytest.param((), ("c1", "--bundle", "B"), "", id="id-first"),
         pytest.param((), ("--bundle", "elsewhere", "--bundle", "B", "c1"), "", id="last-bundle-counts"),
         pytest.param(("--",), ("--bundle", "B", "--", "c1"), "", id="double-dash"),
+        pytest.param((), ("--bundle", "B", "c1", "--pidfd-socket", "S"), "", id="newer-runc"),
         pytest.param(
             (), ("--preserve-fds", "3", "--no-pivot", "--bundle", "B", "--new", "x", "c1"), "", id="other-flags"
         ),
@@ -140,6 +141,12 @@ def test_delete_is_told_and_waits_for_nothing(rig: Rig, arguments: tuple[str, ..
         pytest.param(("-pP", "--preserve-fds", "1"), id="crun"),
         pytest.param(("--pid-file", "-p", "-p=P", "--"), id="value-that-is-a-flag"),
         pytest.param(("--newswitch", "--process", "P"), id="unknown-switch"),
+        pytest.param(("--newflag", "value", "--process", "P"), id="unknown-flag-with-value"),
+        pytest.param(("--process", "P", "--newflag", "value"), id="unknown-flag-behind-it"),
+        pytest.param(("--pidfd-socket", "S", "-p", "P"), id="newer-runc"),
+        pytest.param(("-dp", "P"), id="crun-two-in-one-word"),
+        pytest.param(("-dpP", "-tx", "-eA=-p"), id="crun-with-values-in-one-word"),
+        pytest.param(("--pid-f", "F", "--process", "P"), id="crun-abbreviated"),
     ],
 )
 @pytest.mark.parametrize("answer", [b"ok\n", b"error no\n", b"", None], ids=["ok", "refused", "broke-off", "hangs"])
@@ -152,6 +159,13 @@ def test_exec_is_told_and_goes_on_whatever_comes(rig: Rig, flags: tuple[str, ...
     assert request == ExecRequest(rig.folder / "P", "c1", 0.05 if answer is None else 2.0)
     assert outcome.runtime_argv == ["exec", *flags, "c1", "--process", "Q", "create"]
     assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "from the runtime\n", "")
+
+
+def test_a_switch_that_is_not_known_does_not_take_the_id(rig: Rig) -> None:
+    (rig.folder / "P").write_text("{}")
+    with rig.agent() as agent:
+        rig.run("exec", "--process", "P", "--newswitch", "c1")
+        assert agent.requests(1) == [ExecRequest(rig.folder / "P", "c1", 2.0)]
 
 
 CREATE = ("create", "--bundle", "bundle", "c1")
@@ -209,6 +223,8 @@ def test_an_exec_goes_on_without_an_agent(rig: Rig) -> None:
 PASSED_ON = [
     pytest.param(("exec", "--process", "P", "create"), id="exec"),
     pytest.param(("exec", "--tty", "c1", "sh", "--process", "P"), id="exec-without-process-file"),
+    pytest.param(("exec", "--new", "c1", "sh", "-p", "P"), id="exec-with-an-unknown-switch"),
+    pytest.param(("exec", "-tp", "P", "c1"), id="exec-on-a-terminal-called-p"),
     pytest.param(("--root", "create", "state", "create"), id="words-that-are-no-verb"),
     pytest.param(("kill", "--all", "c1", "9"), id="kill"),
     pytest.param(("features",), id="features"),
