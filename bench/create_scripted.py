@@ -21,12 +21,12 @@ from bench.rounds import in_turn, scaled
 from flox_formats.store_path import StorePath
 from floxbridge_demo.installation import Hub
 from floxbridge_demo.workplace import Workplace
+from shim_hooks.environment.activation_files import RECORD
 
 _ROUNDS = 50
 _AT_MOST_S = 0.015
 _SHAPE = Shape(paths=300, nar_bytes=8_000_000)
 _BASH = "bash-static"  # it needs no other path; what is measured starts it three times, the hook alone once
-_RECORD = "/run/floxbridge-activation"
 _HOOK = """\
 export WEB_ROOT="${WEB_ROOT:-$FLOX_ENV/share/web}"
 export WEB_CACHE="$FLOX_ENV_CACHE/web"
@@ -81,7 +81,7 @@ def _hook_alone(edited: Mapping[str, Any], bash: str) -> dict[str, Any]:
     if arguments[0] != bash or tuple(arguments[-len(COMMAND) :]) != COMMAND:
         raise BenchmarkFailed(f"the agent does not run the command by {bash}: {arguments}")
     script = [bash, "-p", "-c", f'{_HOOK}exec "$@"', bash, *COMMAND]
-    mounts = [mount for mount in edited["mounts"] if mount["destination"] != _RECORD]
+    mounts = [mount for mount in edited["mounts"] if not mount["destination"].endswith(f"/{RECORD}")]
     return {**edited, "process": {**process, "args": script}, "mounts": mounts}
 
 

@@ -12,10 +12,8 @@ from flox_formats.store_path import STORE_DIR
 from shim_hooks.bundle.pinned import MARK, PinnedGeneration
 from shim_hooks.bundle.process_env import replaced, without_ours
 from shim_hooks.bundle.spec import Mount, Spec
+from shim_hooks.environment.activation import ActivationScript, Role
 from shim_hooks.store.container_stores import MutableStore
-
-ACTIVATION_RECORD = "/run/floxbridge-activation"
-"""Where the scripts of an activation keep what it changed. They name it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +29,8 @@ class Placement:
     """What to put the container into. `folders` are the node's of store paths, the first above the next, `own` the
     image's.
 
-    `script` is what runs the command, as the arguments before it; empty where nothing needs to. `mutable` is where
-    the container's own changes of the store go; None where it may make none.
+    `script` is what runs the command; None where nothing needs to. `mutable` is where the container's own changes of
+    the store go; None where it may make none.
     """
 
     generation: PinnedGeneration
@@ -40,7 +38,7 @@ class Placement:
     variables: Mapping[str, str]
     removed_variables: frozenset[str]
     rootfs_has_tmp: bool
-    script: tuple[str, ...]
+    script: ActivationScript | None
     mutable: MutableStore | None
     own: OwnStore | None
 
@@ -86,13 +84,15 @@ def set_environment(spec: Spec, placement: Placement) -> Spec:
 
 def run_through_activation(spec: Spec, placement: Placement) -> Spec:
     """With a place for what it changes, which is read by those who join the container. Its user's own: a hook may
-    export secrets. A container without a command is left to the runtime, which says so better."""
-    if not placement.script or not spec.args:
+    export secrets. It is mounted in the store, behind it: a volume at `/run`, say, may be read-only, or the node's own
+    folder. A container without a command is left to the runtime, which says so better."""
+    script = placement.script
+    if script is None or not spec.args:
         return spec
     uid, gid = spec.user
     options = ("nosuid", "nodev", "noexec", "mode=0700", f"uid={uid}", f"gid={gid}", "size=16m")
-    record = Mount(ACTIVATION_RECORD, "tmpfs", "tmpfs", options)
-    return spec.with_args([*placement.script, *spec.args]).with_mounts(last=[record])
+    record = Mount(script.record, "tmpfs", "tmpfs", options)
+    return spec.with_args([*script.arguments(Role.FIRST), *spec.args]).with_mounts(last=[record])
 
 
 def provide_tmp(spec: Spec, placement: Placement) -> Spec:

@@ -29,7 +29,7 @@ def placement(
         variables=activation.variables,
         removed_variables=REMOVED,
         rootfs_has_tmp=rootfs.has_tmp,
-        script=() if activation.script is None else activation.script.arguments(Role.FIRST),
+        script=activation.script,
         mutable=mutable,
         own=own,
     )

@@ -24,7 +24,7 @@ from flox_formats.lockfile import LockedActivation
 from flox_formats.scripted_activation import needs_shell
 from flox_formats.store_path import StorePath
 from flox_formats.vars_order import VarsInvalid, ordered_vars
-from shim_hooks.environment.activation_files import START
+from shim_hooks.environment.activation_files import RECORD, START
 from shim_hooks.environment.contents import CA_BUNDLE, PROFILE_SCRIPTS, DevelopmentContents, EnvironmentContents
 from shim_hooks.environment.mode import Mode
 from shim_hooks.errors import Refused
@@ -53,10 +53,11 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ActivationScript:
-    """Absolute paths in the container."""
+    """Absolute paths in the container. `record` is a folder for the scripts, empty and the container's own."""
 
     bash: str
     start: str
+    record: str
     mode: Mode
 
     def arguments(self, role: Role) -> tuple[str, ...]:
@@ -93,7 +94,7 @@ def activate(
             f"environment {environment}: {why}, and its closure has no bash: add bash to [install] in its manifest and "
             "push it again, or let the registry add one (--activation-bash)"
         )
-    return Activation(variables, ActivationScript(contents.bash, f"{env_path}/{START}", mode))
+    return Activation(variables, ActivationScript(contents.bash, f"{env_path}/{START}", f"{env_path}/{RECORD}", mode))
 
 
 def _needs_shell(lockfile: LockedActivation, mode: Mode, contents: EnvironmentContents) -> str | None:

@@ -14,7 +14,10 @@ from shim_hooks.errors import Refused
 
 FOLDER = "activate.d"
 START = f"{FOLDER}/floxbridge/start.bash"
-_SCRIPTS = ("activation.bash", "record.bash", "start.bash")
+RECORD = f"{FOLDER}/floxbridge/record"
+"""Where the container mounts what its activation writes: here no volume of a pod, and no image, can be in the way."""
+
+_OWN = ("activation.bash", "record.bash", "record/README", "start.bash")
 
 
 def activation_files(environment: EnvironmentName, lockfile: Lockfile) -> dict[str, bytes]:
@@ -27,9 +30,9 @@ def activation_files(environment: EnvironmentName, lockfile: Lockfile) -> dict[s
 
 
 def own_scripts() -> Mapping[str, bytes]:
-    """Those that are the same in every environment."""
+    """Those that are the same in every environment, and what lies beside them."""
     folder = files("shim_hooks.environment").joinpath("activation_scripts")
-    return {name: folder.joinpath(name).read_bytes() for name in _SCRIPTS}
+    return {name: folder.joinpath(name).read_bytes() for name in _OWN}
 
 
 def outdented(script: str) -> str:

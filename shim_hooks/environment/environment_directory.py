@@ -19,7 +19,7 @@ from flox_formats.outputs import SelectedOutput
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
 from shim_hooks.environment.activation_files import FOLDER as ACTIVATION
-from shim_hooks.environment.activation_files import activation_files
+from shim_hooks.environment.activation_files import RECORD, activation_files
 from shim_hooks.environment.link import Directory, LinkPlan, plan_links
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.tree import Tree
@@ -42,6 +42,7 @@ Files = Mapping[str, Content]
 """By path below the environment, a directory before what is in it."""
 
 _OWN = {_LOCKFILE, _REQUISITES, ACTIVATION}
+_RECORD_MODE = 0o700  # runc 1.1 gives a tmpfs the mode of what it covers, whatever mode was asked for
 _TIME_NS = (1_000_000_000, 1_000_000_000)  # as everything in a Nix store
 
 
@@ -145,7 +146,7 @@ def write_environment(target: Path, files: Files, env_path: StorePath) -> None:
                 place.mkdir()
                 directories.append(place)
         for directory in reversed(directories):
-            directory.chmod(0o555)
+            directory.chmod(_RECORD_MODE if directory == target / RECORD else 0o555)
             os.utime(directory, ns=_TIME_NS)
 
 

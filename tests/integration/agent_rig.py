@@ -13,7 +13,7 @@ from flox_formats.environment import EnvironmentName
 from flox_formats.lockfile import Lockfile
 from flox_formats.store_path import StorePath
 from shim_hooks.agent import Agent
-from shim_hooks.environment.activation_files import activation_files
+from shim_hooks.environment.activation_files import RECORD, activation_files
 from shim_hooks.environment.contents import DevelopmentContents, EnvironmentContents
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realised import Realised, Shown, Wanted
@@ -63,6 +63,7 @@ class Environments:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(content)
             (root / name).chmod(0o755)
+        (root / RECORD).chmod(0o700)
         generations.append((lock, path))
         return path
 

@@ -1,6 +1,7 @@
 """Activation by script, in real containers: order, outcomes and what reaches the command (FH §8.2)."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -236,6 +237,21 @@ async def test_a_user_without_a_name(shell: Node, read_only: bool) -> None:
     change(bundle, lambda spec: spec["root"].update(readonly=read_only))
     ran = await shell.ran(bundle)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "12345 12345:/\n", "")
+
+
+@pytest.mark.parametrize("option", ["ro", "rw"])
+async def test_a_volume_at_run(shell: Node, started: Start, tmp_path: Path, option: str) -> None:
+    """It may be a folder of the node's: nothing is put there, and nothing has to be."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    told = environment(shell, hook={"on-activate": "export A=1"})
+    bundle = shell.bundle(["busybox", "sleep", "1000"], annotations=told)
+    mount = {"destination": "/run", "type": "bind", "source": str(volume), "options": ["rbind", option]}
+    change(bundle, lambda spec: spec["mounts"].append(mount))
+    async with shell.agent():
+        ran = await (await started(bundle)).execute("bash", "-c", "echo $A")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "1\n", "")
+    assert list(volume.iterdir()) == []
 
 
 async def test_an_exec_joins_what_was_activated(shell: Node, started: Start) -> None:

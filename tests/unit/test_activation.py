@@ -168,6 +168,7 @@ def test_a_script_runs_the_command() -> None:
     start = f"{E}/activate.d/floxbridge/start.bash"
     assert found.script.arguments(Role.FIRST) == ("/nix/store/b/bin/bash", "-p", start, "run")
     assert found.script.arguments(Role.JOINS) == ("/nix/store/b/bin/bash", "-p", start, "exec")
+    assert found.script.record == f"{E}/activate.d/floxbridge/record"
     assert "A" not in found.variables  # which the script sets, in their order
     assert found.variables["FLOX_ENV"] == E
 

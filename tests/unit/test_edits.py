@@ -22,6 +22,8 @@ from shim_hooks.bundle.edits import (
 )
 from shim_hooks.bundle.pinned import PinnedGeneration
 from shim_hooks.bundle.spec import Spec
+from shim_hooks.environment.activation import ActivationScript
+from shim_hooks.environment.mode import Mode
 from shim_hooks.store.container_stores import MutableStore
 
 GENERATION = PinnedGeneration(EnvironmentName.parse("acme/web"), 12, Digest.of(b"lock"))
@@ -32,7 +34,7 @@ def placement(
     has_tmp: bool = True,
     variables: dict[str, str] | None = None,
     number: int = 12,
-    script: tuple[str, ...] = (),
+    script: ActivationScript | None = None,
     mutable: MutableStore | None = None,
     own: OwnStore | None = None,
     folders: tuple[str, ...] = ("store",),
@@ -156,7 +158,7 @@ def test_so_does_each_edit_alone(env: list[str], mounts: list[str], has_tmp: boo
         assert edit(once, placement(has_tmp=has_tmp)) == once
 
 
-SCRIPT = ("/b/bin/bash", "-p", "/e/start.bash", "run")
+SCRIPT = ActivationScript("/b/bin/bash", "/e/start.bash", "/e/record", Mode.DEV)
 
 
 def test_a_command_is_run_through_the_script() -> None:
@@ -165,18 +167,18 @@ def test_a_command_is_run_through_the_script() -> None:
         "root": {"path": "r"},
     }
     edited = run_through_activation(Spec.parse(json.dumps(document).encode()), placement(script=SCRIPT))
-    assert edited.args == (*SCRIPT, "echoip", "-v")
+    assert edited.args == ("/b/bin/bash", "-p", "/e/start.bash", "dev", "echoip", "-v")
     assert edited.user == (7, 8)
     mount: dict[str, object] = edited.document["mounts"][0]  # type: ignore[index]
-    assert (mount["destination"], mount["type"]) == ("/run/floxbridge-activation", "tmpfs")
+    assert (mount["destination"], mount["type"]) == ("/e/record", "tmpfs")
     assert {"uid=7", "gid=8", "mode=0700"} <= set(mount["options"])  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
     ("args", "script"),
-    [pytest.param(["echoip"], (), id="static"), pytest.param([], SCRIPT, id="without-a-command")],
+    [pytest.param(["echoip"], None, id="static"), pytest.param([], SCRIPT, id="without-a-command")],
 )
-def test_a_command_that_needs_no_script(args: list[str], script: tuple[str, ...]) -> None:
+def test_a_command_that_needs_no_script(args: list[str], script: ActivationScript | None) -> None:
     before = Spec.parse(json.dumps({"process": {"args": args}, "root": {"path": "r"}}).encode())
     assert run_through_activation(before, placement(script=script)) == before
 

@@ -12,6 +12,7 @@ from flox_formats.lockfile import Lockfile
 from flox_formats.outputs import SelectedOutput
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
+from shim_hooks.environment.activation_files import RECORD
 from shim_hooks.environment.environment_directory import environment_path, planned_files, write_environment
 from shim_hooks.environment.link import Directory, LinkPlan, Symlink
 from shim_hooks.environment.mode import Mode
@@ -74,7 +75,7 @@ def test_the_longest_name_is_a_store_path() -> None:
 
 def write(target: Path) -> None:
     closure = [StorePath("2" * 32, "b"), OUTPUT.store_path]
-    scripts = {"activate.d/envrc": b"A", "activate.d/floxbridge/start.bash": b"B"}
+    scripts = {"activate.d/envrc": b"A", "activate.d/floxbridge/start.bash": b"B", f"{RECORD}/README": b"C"}
     files = planned_files(PLAN, env_path=ENV_PATH, lockfile=LOCK, closure=closure, scripts=scripts)
     write_environment(target, files, ENV_PATH)
 
@@ -115,6 +116,8 @@ def test_times_and_modes_are_those_of_a_nix_store(tmp_path: Path) -> None:
         "e/activate.d": ("0o555", 1.0),
         "e/activate.d/envrc": ("0o444", 1.0),
         "e/activate.d/floxbridge": ("0o555", 1.0),
+        "e/activate.d/floxbridge/record": ("0o700", 1.0),
+        "e/activate.d/floxbridge/record/README": ("0o444", 1.0),
         "e/activate.d/floxbridge/start.bash": ("0o444", 1.0),
         "e/bin": ("0o555", 1.0),
         "e/manifest.lock": ("0o444", 1.0),

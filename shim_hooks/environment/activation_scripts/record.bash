@@ -6,7 +6,7 @@
 
 LC_ALL=C
 umask 077
-record=/run/floxbridge-activation
+record=${0%/*}/record
 unset -v before changes given found # whatever was exported by these names
 declare -A before=()
 changes=()

@@ -5,7 +5,7 @@
 # The variables that need no shell are set already. Only bash's own commands are used: a container may have no others.
 
 _floxbridge_here=${0%/*}
-_floxbridge_record=/run/floxbridge-activation
+_floxbridge_record=$_floxbridge_here/record # a tmpfs of the container; where there is none, nobody can write
 _floxbridge_patience_s=10
 _floxbridge_activation= # its process, while it runs
 _floxbridge_stopped=    # what to exit with, once a signal asked for the end
@@ -117,7 +117,7 @@ _floxbridge_role=$1
 shift
 case $_floxbridge_role in
     run | dev) _floxbridge_activate "$_floxbridge_role" ;;
-    exec) [[ -e $_floxbridge_record/done || ! -x $_floxbridge_record ]] || _floxbridge_wait_for_activation ;;
+    exec) [[ -e $_floxbridge_record/done || ! -w $_floxbridge_record ]] || _floxbridge_wait_for_activation ;;
     *) _floxbridge_fail "start.bash: want run, dev or exec, got '$_floxbridge_role'" ;;
 esac
 [[ ! -r $_floxbridge_record/changes || ! -e $_floxbridge_record/done ]] || _floxbridge_replay
