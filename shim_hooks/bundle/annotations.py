@@ -25,6 +25,7 @@ _KNOWN = (ENVIRONMENT, ACTIVATE_MODE, NIX_MUTABLE, SKIP_CONTAINERS, SKIP_CONTAIN
 # containerd's name first, then CRI-O's. CRI-O's own ContainerName is made of five parts; kubelet's label is the name.
 _CONTAINER_TYPE = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
 _CONTAINER_NAME = ("io.kubernetes.cri.container-name", "io.kubernetes.container.name")
+_MANAGER = "io.container.manager"  # podman's, and CRI-O's
 _IMAGE_NAME = ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName")
 
 
@@ -33,6 +34,7 @@ class Container:
     """What the runtime says. Outside Kubernetes (docker, podman, ctr) it says nothing: a container without a name."""
 
     is_sandbox: bool
+    is_of_podman: bool
     name: str | None
     image: str | None
 
@@ -40,6 +42,7 @@ class Container:
     def of(cls, annotations: Mapping[str, str]) -> Self:
         return cls(
             is_sandbox=_first(annotations, _CONTAINER_TYPE) == "sandbox",
+            is_of_podman=annotations.get(_MANAGER) == "libpod",
             name=_first(annotations, _CONTAINER_NAME),
             image=_first(annotations, _IMAGE_NAME),
         )

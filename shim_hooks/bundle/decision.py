@@ -9,12 +9,13 @@ from flox_formats.environment import EnvironmentName, EnvironmentRef
 from flox_formats.store_path import STORE_DIR
 from shim_hooks.bundle.annotations import (
     ENVIRONMENT,
+    PREFIX,
     SKIP_CONTAINERS,
     Container,
     PodWishes,
     skipped_containers,
 )
-from shim_hooks.bundle.pinned import PinnedGeneration
+from shim_hooks.bundle.pinned import MARK, VARIABLES, PinnedGeneration
 from shim_hooks.bundle.process_env import variables
 from shim_hooks.bundle.spec import Spec
 from shim_hooks.environment.mode import Mode
@@ -49,6 +50,8 @@ def decide(spec: Spec) -> Decision:
         return Untouched("the pod's sandbox")
     if container.name in skipped_containers(spec.annotations):
         return Untouched(f"listed in {SKIP_CONTAINERS}")
+    if container.is_of_podman and not _asks(spec):
+        return Untouched("a container of podman's that asks for no environment")
     wishes = PodWishes.parse(spec.annotations)
     return InEnvironment(
         wanted=_wanted(spec, container, wishes),
@@ -56,6 +59,13 @@ def decide(spec: Spec) -> Decision:
         nix_mutable=wishes.nix_mutable,
         warnings=tuple(f"annotation {key} is not one that floxbridge knows" for key in wishes.unknown),
     )
+
+
+def _asks(spec: Spec) -> bool:
+    """Whether anything in it is meant for us. podman has no runtime class by which a person would have asked, and by
+    nothing does it mark the container that holds a pod's namespaces."""
+    annotated = any(key == MARK or key.startswith(PREFIX) for key in spec.annotations)
+    return annotated or not variables(spec.env).keys().isdisjoint(VARIABLES)
 
 
 def _wanted(spec: Spec, container: Container, wishes: PodWishes) -> Wanted:

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import pytest
 
+from floxbridge_demo.busybox import static_busybox
 from floxbridge_demo.containerd import ContainerdBinaries, running_containerd
 from floxbridge_demo.installation import install_launcher, running_agent
 from floxbridge_demo.pod import PodSpec
 from floxbridge_demo.program import ProgramFailed
-from floxbridge_demo.sandbox_image import SANDBOX_IMAGE
+from floxbridge_demo.sandbox_image import SANDBOX_IMAGE, sandbox_image_archive
 from floxbridge_demo.workplace import Workplace, own_workplace
 from tests.conftest import cannot_run, needs, needs_root
 from tests.containerds import NEWER_CRUN
@@ -155,6 +156,29 @@ def test_podman(
         done = podman("run", *flags, echoip.host + image, "echoip")
     assert done.returncode == exit_code, done.stderr
     assert told in done.stdout + done.stderr
+
+
+def test_a_pod_of_podmans(echoip: EchoIp, workplace: Workplace) -> None:
+    """The container that holds its namespaces comes from no environment, and the others do."""
+    needs("gcc")
+    with running_agent(workplace, echoip.registry.url, echoip.cache.public_key) as agent:
+        launcher = install_launcher(workplace, agent.socket)
+        conf = workplace.path("containers.conf")
+        conf.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\npids_limit = 0\n')
+        before = ("env", f"CONTAINERS_CONF={conf}")
+        podman = Podman(workplace.folder, "--runtime", str(launcher), before=before)
+        archive = workplace.path("sandbox.tar")
+        archive.write_bytes(sandbox_image_archive(static_busybox()))
+        sandbox = podman("pull", f"oci-archive:{archive}").stdout.strip()
+        pod = ["--name", "pod", "--network", "host", "--cgroup-parent", workplace.cgroup, "--infra-image", sandbox]
+        made = podman("pod", "create", *pod)
+        try:
+            told = ["--annotation", f"flox.dev/environment={ENVIRONMENT}", "--tls-verify=false"]
+            done = podman("run", "--rm", "--pod", "pod", *told, f"{echoip.host}/flox/empty:1.0.0", "echoip")
+        finally:
+            podman("pod", "rm", "--force", "--time", "0", "pod")
+    assert done.returncode == 0, (made.stderr, done.stderr)
+    assert TOLD in done.stdout
 
 
 @pytest.mark.anyio

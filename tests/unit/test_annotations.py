@@ -82,12 +82,12 @@ def test_lists_of_containers(text: str, names: set[str]) -> None:
                 "io.kubernetes.cri.container-name": "web",
                 "io.kubernetes.cri.image-name": "docker.io/flox/empty:1.0.0",
             },
-            Container(False, "web", "docker.io/flox/empty:1.0.0"),
+            Container(False, False, "web", "docker.io/flox/empty:1.0.0"),
             id="containerd",
         ),
         pytest.param(
             {"io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-name": "pod"},
-            Container(True, None, None),
+            Container(True, False, None, None),
             id="containerd-sandbox",
         ),
         pytest.param(
@@ -97,16 +97,16 @@ def test_lists_of_containers(text: str, names: set[str]) -> None:
                 "io.kubernetes.container.name": "web",
                 "io.kubernetes.cri-o.ImageName": "docker.io/flox/empty:1.0.0",
             },
-            Container(False, "web", "docker.io/flox/empty:1.0.0"),
+            Container(False, False, "web", "docker.io/flox/empty:1.0.0"),
             id="cri-o",
         ),
         pytest.param(
             {"io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.container.name": "POD"},
-            Container(True, "POD", None),
+            Container(True, False, "POD", None),
             id="cri-o-sandbox",
         ),
-        pytest.param({"io.container.manager": "libpod"}, Container(False, None, None), id="podman"),
-        pytest.param({}, Container(False, None, None), id="docker"),
+        pytest.param({"io.container.manager": "libpod"}, Container(False, True, None, None), id="podman"),
+        pytest.param({}, Container(False, False, None, None), id="docker"),
     ],
 )
 def test_what_the_runtime_says(annotations: dict[str, str], container: Container) -> None:

@@ -65,6 +65,25 @@ def test_left_alone(annotations: dict[str, str], reason: str) -> None:
     assert decision.reason.startswith(reason)
 
 
+def test_what_asks_for_nothing_is_left_alone_under_podman() -> None:
+    """As the container is that holds a pod's namespaces: podman does not say which that is."""
+    decision = decided(PODMAN, [*DEBIAN, "FLOXBRIDGE_LISTEN=:80"], ("/nix/store",))
+    assert decision == Untouched("a container of podman's that asks for no environment")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "env"),
+    [
+        pytest.param({"flox.dev/enviroment": "acme/web"}, DEBIAN, id="misspelt-annotation"),
+        pytest.param({}, image()[:1], id="half-an-image"),
+        pytest.param({MARK: "x"}, DEBIAN, id="bad-mark"),
+    ],
+)
+def test_what_asks_for_something_is_not_left_alone_under_podman(annotations: dict[str, str], env: list[str]) -> None:
+    with pytest.raises(Refused):
+        decided({**PODMAN, **annotations}, env)
+
+
 @pytest.mark.parametrize(
     ("annotations", "env", "generation", "lockfile"),
     [
@@ -140,7 +159,7 @@ def test_refuses(annotations: dict[str, str], env: list[str], mounts: tuple[str,
 @pytest.mark.parametrize(
     ("annotations", "words"),
     [
-        pytest.param(PODMAN, "this container names no Flox environment", id="without-a-name"),
+        pytest.param({}, "this container names no Flox environment", id="without-a-name"),
         pytest.param(
             {**CONTAINER, "io.kubernetes.cri.image-name": "docker.io/library/debian:12"},
             r"container 'main' \(image docker\.io/library/debian:12\) names no Flox environment",
