@@ -168,10 +168,9 @@ class _Merge:
         if old is None:
             into[name] = new
         elif isinstance(old, _Merged):
-            if new.is_directory:
-                return [self._within(f"{path}{name}/", old.children, new)]
-            if may_conflict:
+            if not new.is_directory:  # Flox ends here, also for what is propagated
                 raise self._file_for_directory(old.first, new)
+            return [self._within(f"{path}{name}/", old.children, new)]
         elif not old.is_directory and new.priority < old.priority:
             into[name] = new
         elif old.place is not None and new.place is not None and old.place.path == new.place.path:

@@ -346,15 +346,21 @@ def test_propagates(packages: Mapping[str, Node], mode: Mode, expected: Mapping[
             {"x": at("p", "x")},
             id="file-after-directory",
         ),
-        pytest.param(
-            {"a": {**propagating("p"), "x": {"a": ""}}, "b": {"x": {"b": ""}}, "p": {"x": ""}},
-            {"x": DIR, "x/a": at("a", "x/a"), "x/b": at("b", "x/b")},
-            id="file-after-merged-directory",
-        ),
     ],
 )
-def test_propagated_packages_never_conflict(packages: Mapping[str, Node], expected: Mapping[str, str]) -> None:
+def test_propagated_packages_do_not_conflict(packages: Mapping[str, Node], expected: Mapping[str, str]) -> None:
     assert planned(packages, *sorted(packages.keys() & {"a", "b"})) == expected
+
+
+def test_a_propagated_file_for_a_merged_directory() -> None:
+    """The one conflict that they can have: Flox's builder dies, whatever the priorities ("not a directory")."""
+    packages: Mapping[str, Node] = {
+        "a": {**propagating("p"), "x": {"a": ""}},
+        "b": {"x": {"b": ""}},
+        "p": {"x": ""},
+    }
+    with pytest.raises(LinkConflict, match=r"'a' conflicts with 'p'\. They provide a directory and a file 'x'"):
+        planned(packages, "a", "b")
 
 
 def test_a_propagated_package_stands_with_who_propagates_it() -> None:
