@@ -87,7 +87,14 @@ def _bash(tree: Tree, env_path: StorePath, closure: Iterable[StorePath]) -> str 
 
 
 def _python(tree: Tree, env_path: StorePath) -> str | None:
-    """Flox asks the interpreter itself. Here its file's name tells, which nixpkgs gives it."""
+    """Flox asks the interpreter itself. Here its file's name tells, which nixpkgs gives it; where that is a wrapper's,
+    as in `python3.withPackages`, the one version that has a folder for packages."""
     place = _file(tree, f"{env_path}/bin/python3")
-    match = None if place is None else _PYTHON.fullmatch(place.path.rpartition("/")[2])
-    return None if match is None else match.group(1)
+    if place is None:
+        return None
+    names = [place.path.rpartition("/")[2]]
+    if _PYTHON.fullmatch(names[0]) is None:
+        lib = resolve(tree, f"{env_path}/lib")
+        names = [] if lib is None or lib.kind is not Kind.DIRECTORY else list(tree.entries(lib.path))
+    versions = [match.group(1) for match in map(_PYTHON.fullmatch, names) if match is not None]
+    return versions[0] if len(versions) == 1 else None

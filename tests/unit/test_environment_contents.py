@@ -61,6 +61,17 @@ def test_no_bash() -> None:
         pytest.param({"bin": Link(f"{PYTHON}/bin")}, DevelopmentContents(python="3.12"), id="python"),
         pytest.param({"bin": {"python3": "#!/bin/sh"}}, DevelopmentContents(), id="python-of-no-version"),
         pytest.param(
+            {"bin": {"python3": "wrapper"}, "lib": {"python3.11": {}, "python3": {}, "libpython3.so": ""}},
+            DevelopmentContents(python="3.11"),
+            id="wrapped-python",
+        ),
+        pytest.param(
+            {"bin": {"python3": "wrapper"}, "lib": {"python3.11": {}, "python3.12": {}}},
+            DevelopmentContents(),
+            id="wrapped-python-of-two-versions",
+        ),
+        pytest.param({"lib": {"python3.11": {}}}, DevelopmentContents(), id="packages-without-a-python"),
+        pytest.param(
             {
                 "rustc-std-workspace-std": {},
                 "share": {"jupyter": {}},
