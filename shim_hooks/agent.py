@@ -248,7 +248,7 @@ class Agent:
                 return False
             if realised.folders.is_private:
                 refuse_as_layer(realised.folders.own, "give floxbridge-node another state directory")
-            mutable = self._stores.make_mutable(request.key, spec.user) if decision.nix_mutable else None
+            mutable = self._stores.make_mutable(request.key, spec.user_on_node) if decision.nix_mutable else None
             own = self._own_store(request.key, container.rootfs, realised)
             edited = apply_edits(
                 spec, placement(spec, container.rootfs, realised, decision.wanted.mode, mutable=mutable, own=own)

@@ -35,7 +35,8 @@ class Mount:
 class Spec:
     """`rootfs` is absolute or relative to the bundle; `env` and `mount_points` are in the specification's order.
 
-    `user` is uid and gid of the container's first process, which runs `args`. `bind_sources` says for the destination
+    `user` is uid and gid of the container's first process, which runs `args`; `user_on_node` is who that is outside of
+    the container's user namespace, and the same where it has none of its own. `bind_sources` says for the destination
     of a bind mount what of the host is mounted there.
     """
 
@@ -44,6 +45,7 @@ class Spec:
     args: tuple[str, ...]
     env: tuple[str, ...]
     user: tuple[int, int]
+    user_on_node: tuple[int, int]
     mount_points: tuple[str, ...]
     bind_sources: Mapping[str, str]
     rootfs: str
@@ -62,14 +64,16 @@ class Spec:
         if not fields.has("process"):
             raise fields.refuse("process", "is missing: there is nothing to run")
         process = fields.member("process")
-        user = process.member("user")
+        user, linux = process.member("user"), fields.member("linux")
+        uid, gid = user.integer_or_none("uid") or 0, user.integer_or_none("gid") or 0
         mounts = fields.objects("mounts")
         return cls(
             document=document,
             annotations=fields.text_members("annotations"),
             args=process.texts("args"),
             env=process.texts("env"),
-            user=(user.integer_or_none("uid") or 0, user.integer_or_none("gid") or 0),
+            user=(uid, gid),
+            user_on_node=(_mapped(uid, linux.objects("uidMappings")), _mapped(gid, linux.objects("gidMappings"))),
             mount_points=tuple(_normal(mount.text("destination")) for mount in mounts),
             bind_sources=dict(_bind_sources(mounts)),
             rootfs=fields.member("root").text("path"),
@@ -125,6 +129,15 @@ class Spec:
 
 def _point(mount: Mount) -> str:
     return _normal(mount.destination)
+
+
+def _mapped(number: int, mappings: Iterable[Fields]) -> int:
+    """What a user namespace makes of an id; one that it does not map, the runtime refuses in better words."""
+    for mapping in mappings:
+        inside, outside, size = (mapping.integer_or_none(key) or 0 for key in ("containerID", "hostID", "size"))
+        if inside <= number < inside + size:
+            return outside + number - inside
+    return number
 
 
 def _mount(mount: Mount) -> dict[str, object]:

@@ -50,11 +50,12 @@ class ContainerStores:
         self._numbers = count(int.from_bytes(os.urandom(6)))
 
     def make_mutable(self, container_id: str, owner: tuple[int, int]) -> MutableStore:
-        """An empty one, whatever a create before left; new store paths can be made by uid and gid `owner`."""
+        """An empty one, whatever a create before left; uid and gid `owner` of the node can make store paths in it."""
         store = MutableStore(self._fresh(container_id, "upper"), self._fresh(container_id, "work"))
         with disk_errors(f"making a store of its own for container {container_id}", self._folder):
             store.upper.chmod(0o755)  # whatever our umask: the container sees it as its /nix/store
-            os.chown(store.upper, *owner)
+            for layer in (store.upper, store.work):  # a user namespace's root mounts them, who is nobody here
+                os.chown(layer, *owner)
         return store
 
     def hide(self, container_id: str, names: Iterable[str]) -> Path:
@@ -114,4 +115,6 @@ class ContainerStores:
             with suppress(FileNotFoundError):
                 folder.rename(self._aside(container_id))
             folder.mkdir(parents=True)
+            for passage in (self._folder, folder.parent):  # not for looking into: whoever mounts comes through
+                passage.chmod(0o711)
         return folder

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,9 +45,29 @@ async def test_any_user_can_add_store_paths(node: Node, uid: int) -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")
 
 
-def _as_user(bundle: Any, uid: int) -> None:
+@pytest.mark.parametrize("uid", [0, 12345])
+@pytest.mark.parametrize("mutable", ["false", "true"])
+async def test_in_a_user_namespace(node: Node, tmp_path: Path, mutable: str, uid: int) -> None:
+    """As of a pod with `hostUsers: false`: the store is mounted by somebody who is nobody on the node."""
+    told = {**MUTABLE, "flox.dev/nix-mutable": mutable}
+    bundle = node.bundle(sh("busybox mkdir /nix/store/mine && echo done"), annotations=told)
+    _as_user(bundle, uid, first=200_000)
+    for folder in (tmp_path, *tmp_path.parents):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    ran = await node.ran(bundle)
+    assert ran.stdout == ("done\n" if mutable == "true" else ""), ran.stderr
+    assert ("Read-only file system" in ran.stderr) is (mutable == "false"), ran.stderr
+
+
+def _as_user(bundle: Any, uid: int, *, first: int | None = None) -> None:
+    """With `first` in a user namespace, whose ids begin there."""
     spec = json.loads((bundle / "config.json").read_text())
     spec["process"]["user"] = {"uid": uid, "gid": uid}
+    if first is not None:
+        mapping = [{"containerID": 0, "hostID": first, "size": 65536}]
+        spec["linux"] |= {"uidMappings": mapping, "gidMappings": mapping}
+        spec["linux"]["namespaces"].append({"type": "user"})
+        os.chown(bundle / "rootfs", first, first)
     (bundle / "config.json").write_text(json.dumps(spec))
 
 

@@ -99,3 +99,23 @@ def test_what_we_do_not_know_passes_through(unknown: object) -> None:
         "process": {"x": json.loads(data)["process"]["x"], "env": ["B=2"]},
         "annotations": {"k": "v"},
     }
+
+
+MAPPINGS = [{"containerID": 0, "hostID": 200_000, "size": 1000}, {"containerID": 5000, "hostID": 7, "size": 1}]
+
+
+@pytest.mark.parametrize(
+    ("linux", "user", "expected"),
+    [
+        pytest.param(None, {"uid": 3, "gid": 4}, (3, 4), id="no-linux"),
+        pytest.param({}, {"uid": 3, "gid": 4}, (3, 4), id="no-user-namespace"),
+        pytest.param({"uidMappings": MAPPINGS, "gidMappings": MAPPINGS}, {}, (200_000, 200_000), id="root"),
+        pytest.param(
+            {"uidMappings": MAPPINGS, "gidMappings": MAPPINGS}, {"uid": 999, "gid": 5000}, (200_999, 7), id="both"
+        ),
+        pytest.param({"uidMappings": MAPPINGS}, {"uid": 1000, "gid": 1}, (1000, 1), id="not-mapped"),
+    ],
+)
+def test_who_its_user_is_on_the_node(linux: object, user: object, expected: tuple[int, int]) -> None:
+    document = {"process": {"args": ["x"], "user": user}, "root": {"path": "r"}, "linux": linux}
+    assert Spec.parse(json.dumps(document).encode()).user_on_node == expected
