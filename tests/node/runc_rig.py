@@ -80,8 +80,7 @@ class Node:
 
     def run_detached(self, bundle: Path, container_id: str) -> None:
         """With nothing of ours open in it: a pipe would not end before the container does."""
-        root = ["--root", str(self._folder / "runc")]
-        command = [str(self._launcher), *root, "run", "--detach", "--bundle", str(bundle), container_id]
+        command = self.command("run", "--detach", "--bundle", str(bundle), container_id)
         nowhere = subprocess.DEVNULL
         subprocess.run(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, timeout=60, check=True)
 

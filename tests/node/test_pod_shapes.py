@@ -1,26 +1,21 @@
 """Pods of every shape that people write, through CRI: users, file systems, terminals, images, several containers."""
 
-import json
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from floxbridge_demo.cri import Container, ContainerSpec, CriFailed, read_log
-from floxbridge_demo.generation import Generation, GenerationFiles
 from floxbridge_demo.packages import Package
 from floxbridge_demo.pod import PodSpec, RunningPod
 from floxbridge_demo.sandbox_image import SANDBOX_IMAGE
-from tests.conftest import cannot_run
 from tests.echoip import EchoIp
 from tests.node.conftest import Node
 from tests.node.ordinary_image import ORDINARY_IMAGE, OWN_SHELL, OWN_STORE_IMAGE, ordinary_image_archive
+from tests.node.pushed import bash_package, push
 
 EMPTY = "flox/empty:1.0.0"
 _BASH = Path("/bin/bash-static")
@@ -39,34 +34,14 @@ class Shapes:
         return self.scripted if kind == "scripted" else self.static
 
 
-def _bash(echoip: EchoIp, scratch: Path) -> Package:
-    if not _BASH.exists():
-        cannot_run("no static bash; `make setup` as root installs bash-static on Debian")
-    (scratch / "bin").mkdir()
-    shutil.copyfile(_BASH, scratch / "bin" / "bash")
-    (scratch / "bin" / "bash").chmod(0o755)
-    path = echoip.cache.add("bash-5.2.15", scratch)
-    return Package("bash", "5.2.15", "The shell", path)
-
-
-def _push(echoip: EchoIp, folder: Path, environment: str, *packages: Package, **manifest: Any) -> str:
-    files = Generation(echoip.packages.system, packages, packages[0].name).write(folder)
-    lock = json.loads(files.lock.read_text())
-    lock["manifest"] |= manifest
-    files.lock.write_text(json.dumps(lock))
-    echoip.hub.push(environment, GenerationFiles(files.manifest, files.lock))
-    return environment
-
-
 @pytest.fixture(scope="session")
 def environments(echoip: EchoIp, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     scratch = tmp_path_factory.mktemp("shapes")
-    with tempfile.TemporaryDirectory() as tree:
-        bash = _bash(echoip, Path(tree))
+    bash = bash_package(echoip)
     busybox = echoip.packages.busybox
     manifest = {"vars": {"V": "$FLOX_ENV_CACHE/v"}, "hook": {"on-activate": _HOOK}}
-    scripted = _push(echoip, scratch / "scripted", "shapes/scripted", busybox, bash, **manifest)
-    static = _push(echoip, scratch / "static", "shapes/static", busybox, vars={"HOOKED": "/tmp/v"})
+    scripted = push(echoip, scratch / "scripted", "shapes/scripted", busybox, bash, **manifest)
+    static = push(echoip, scratch / "static", "shapes/static", busybox, vars={"HOOKED": "/tmp/v"})
     return scripted, static
 
 
@@ -174,7 +149,7 @@ def propagating(echoip: EchoIp, tmp_path_factory: pytest.TempPathFactory) -> str
     (scratch / "tree" / "nix-support" / "propagated-build-inputs").write_text(f"{greeting.path}\n")
     path = echoip.cache.add("library-1.0", scratch / "tree", [greeting.path])
     library = Package("library", "1.0", "Brings greeting along", path)
-    return _push(echoip, scratch / "files", "shapes/propagating", busybox, library)
+    return push(echoip, scratch / "files", "shapes/propagating", busybox, library)
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("run", "none"), ("dev", "Hello from shapes/propagating")])
@@ -255,10 +230,9 @@ def test_a_signal_ends_the_command(shapes: Shapes, pods: dict[str, RunningPod], 
 
 def test_a_hook_that_fails(shapes: Shapes, tmp_path: Path) -> None:
     echoip = shapes.node.echoip
-    with tempfile.TemporaryDirectory() as tree:
-        bash = _bash(echoip, Path(tree))
+    bash = bash_package(echoip)
     hook = {"on-activate": "exit 4"}
-    environment = _push(echoip, tmp_path / "files", f"shapes/f{tmp_path.name.lower()}", bash, hook=hook)
+    environment = push(echoip, tmp_path / "files", f"shapes/f{tmp_path.name.lower()}", bash, hook=hook)
     with shapes.node.pod(pod(environment)) as running:
         container = started(shapes, running, MAIN)
         assert shapes.node.cri.wait(container).exit_code == 1
