@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pty
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -92,6 +93,21 @@ def started(shell: Node) -> Iterator[Start]:
     yield start
     for container_id in ids:
         shell.run("delete", "--force", container_id)
+
+
+@contextlib.contextmanager
+def at_a_terminal(command: list[str]) -> "Iterator[tuple[int, subprocess.Popen[bytes]]]":
+    """It runs at a terminal of its own; the file is our end of that: what is written there was typed."""
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as running:
+            os.close(theirs)
+            try:
+                yield ours, running
+            finally:
+                running.kill()
+    finally:
+        os.close(ours)
 
 
 def change(bundle: Path, how: Callable[[dict[str, Any]], object]) -> None:

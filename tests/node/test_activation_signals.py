@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.node.runc_rig import Node, launcher, node
-from tests.node.scripted_rig import Sleeper, Start, environment, shell, started, until, with_tmp
+from tests.node.scripted_rig import Sleeper, Start, at_a_terminal, change, environment, shell, started, until, with_tmp
 
 __all__ = ["launcher", "node", "shell", "started"]
 pytestmark = pytest.mark.anyio
@@ -100,6 +100,24 @@ async def test_a_hook_that_will_not_end_is_not_waited_for_twice(shell: Node) -> 
         async with asyncio.timeout(20):
             ran = await asyncio.shield(end)
     assert ran.returncode == 128 + signal.SIGINT
+
+
+async def test_a_hook_is_ended_by_a_key(shell: Node) -> None:
+    """Ctrl-C, at a terminal that the container was started from."""
+    told = environment(shell, hook={"on-activate": BLOCKED})
+    bundle = shell.bundle(["busybox", "touch", "/tmp/ran"], annotations=told)
+    change(bundle, lambda spec: spec["process"].update(terminal=True))
+    tmp = with_tmp(bundle)
+    container_id = f"floxbridge-test-{secrets.token_hex(4)}"
+    async with shell.agent():
+        with at_a_terminal(shell.command("run", "--bundle", str(bundle), container_id)) as (keys, running):
+            try:
+                await asyncio.to_thread(until, (tmp / "blocked").exists)
+                os.write(keys, b"\x03")
+                assert await asyncio.to_thread(running.wait, 20) == 128 + signal.SIGINT
+            finally:
+                await asyncio.to_thread(shell.run, "delete", "--force", container_id)
+    assert not (tmp / "ran").exists()
 
 
 async def test_a_hook_and_its_programs_may_be_interrupted_at_a_terminal(shell: Node) -> None:

@@ -1,15 +1,14 @@
 """Processes that join a container whose environment is activated by script: what they are, and what they have."""
 
 import asyncio
+import contextlib
 import os
-import pty
-import subprocess
 from typing import Any
 
 import pytest
 
 from tests.node.runc_rig import Node, launcher, node
-from tests.node.scripted_rig import ENV, Start, environment, said, shell, started, variables_of
+from tests.node.scripted_rig import ENV, Start, at_a_terminal, environment, said, shell, started, variables_of
 
 __all__ = ["launcher", "node", "shell", "started"]
 pytestmark = pytest.mark.anyio
@@ -69,18 +68,12 @@ async def test_an_exec_on_a_terminal(shell: Node, started: Start) -> None:
 
 def _typed(command: list[str], text: bytes) -> tuple[int, str]:
     """Runs it at a terminal on which somebody types `text`; its exit code, and all that is seen there."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as running:
-        os.close(theirs)
-        os.write(ours, text)
+    with at_a_terminal(command) as (keys, running):
+        os.write(keys, text)
         seen = b""
-        try:
-            while data := os.read(ours, 4096):
+        with contextlib.suppress(OSError):  # EIO: nobody has the other end any more
+            while data := os.read(keys, 4096):
                 seen += data
-        except OSError:  # EIO: nobody has the other end any more
-            pass
-        finally:
-            os.close(ours)
         return running.wait(timeout=20), seen.decode()
 
 
