@@ -104,10 +104,14 @@ class Node:
 
 @pytest.fixture
 def node(tmp_path: Path, launcher: Path) -> Node:
+    return make_node(tmp_path, launcher)
+
+
+def make_node(folder: Path, launcher: Path) -> Node:
     needs_root()
     needs("runc")
     try:
-        return Node(tmp_path, launcher)
+        return Node(folder, launcher)
     except BusyboxMissing as error:
         cannot_run(str(error))
         raise

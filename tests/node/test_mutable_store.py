@@ -4,13 +4,15 @@ import asyncio
 import json
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.agent_rig import WEB
-from tests.node.runc_rig import Node, launcher, node
+from tests.node.runc_rig import Node, launcher, make_node, node
 
 __all__ = ["launcher", "node"]
 pytestmark = pytest.mark.anyio
@@ -45,16 +47,22 @@ async def test_any_user_can_add_store_paths(node: Node, uid: int) -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")
 
 
+@pytest.fixture
+def passable(launcher: Path) -> Iterator[Node]:
+    """A node in a folder that everybody can pass through, as `/var/lib` is and pytest's own is not."""
+    with tempfile.TemporaryDirectory(prefix="floxbridge-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield make_node(Path(folder), launcher)
+
+
 @pytest.mark.parametrize("uid", [0, 12345])
 @pytest.mark.parametrize("mutable", ["false", "true"])
-async def test_in_a_user_namespace(node: Node, tmp_path: Path, mutable: str, uid: int) -> None:
+async def test_in_a_user_namespace(passable: Node, mutable: str, uid: int) -> None:
     """As of a pod with `hostUsers: false`: the store is mounted by somebody who is nobody on the node."""
     told = {**MUTABLE, "flox.dev/nix-mutable": mutable}
-    bundle = node.bundle(sh("busybox mkdir /nix/store/mine && echo done"), annotations=told)
+    bundle = passable.bundle(sh("busybox mkdir /nix/store/mine && echo done"), annotations=told)
     _as_user(bundle, uid, first=200_000)
-    for folder in (tmp_path, *tmp_path.parents):
-        folder.chmod(folder.stat().st_mode | 0o011)
-    ran = await node.ran(bundle)
+    ran = await passable.ran(bundle)
     assert ran.stdout == ("done\n" if mutable == "true" else ""), ran.stderr
     assert ("Read-only file system" in ran.stderr) is (mutable == "false"), ran.stderr
 
