@@ -194,12 +194,18 @@ class Resolver:
             known = self._entry(view)
             known.failure, known.failed_at = error, self._clock()
             if is_final(error):
-                known.snapshot = None
-                await anyio.to_thread.run_sync(self._snapshots.forget, view.environment, view.credential.viewer)
+                await self._forget(view, known)
             raise
         known = self._entry(view)
         known.snapshot, known.confirmed_at, known.failure = snapshot, self._clock(), None
         return snapshot
+
+    async def _forget(self, view: View, known: _Known) -> None:
+        """Under the name that was asked for, and the one that FloxHub spells: either is found after a restart."""
+        names = {view.environment} | ({known.snapshot.environment} if known.snapshot is not None else set())
+        known.snapshot = None
+        for name in names:
+            await anyio.to_thread.run_sync(self._snapshots.forget, name, view.credential.viewer)
 
     async def _remembered(self, view: View) -> _Known:
         known = self._known.get(view)

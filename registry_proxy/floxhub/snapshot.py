@@ -157,9 +157,12 @@ class Snapshots:
         return snapshot
 
     def forget(self, environment: EnvironmentName, viewer: str) -> None:
-        """FloxHub no longer shows the environment to `viewer`: neither will we after a restart."""
+        """FloxHub no longer shows the environment to `viewer`: neither will we after a restart.
+
+        A name that differs only by case is forgotten where `latest` would find it.
+        """
         with suppress(OSError):
-            (self._home(environment) / _pointer(viewer)).unlink(missing_ok=True)
+            (self._home(self._spelled(environment)) / _pointer(viewer)).unlink(missing_ok=True)
 
     def _spelled(self, environment: EnvironmentName) -> EnvironmentName:
         if not self._home(environment).is_dir():

@@ -255,6 +255,32 @@ def test_an_environment_that_becomes_private_is_no_longer_shown(hub: Hub) -> Non
         assert client.get(f"{PUBLIC}/manifests/{digest}", headers=basic(RIGHT)).status_code == 200
 
 
+@pytest.mark.parametrize("asked", ["mixed", "Mixed", "lower"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["at-once", "after-a-restart"])
+def test_what_is_no_longer_shown_is_not_shown_by_a_restart_either(hub: Hub, asked: str, restarted: bool) -> None:
+    """`restarted` before it became private, so that what is forgotten was read from the disk."""
+    for name in ("Mixed", "lower"):
+        hub.world.push(f"acme/{name}", hub.world.package("hello", "hi"))
+    path, settings = f"/v2/flox/empty/acme/{asked}/manifests/live", hub.world.settings(**hub.settings)
+    with running_registry(settings) as client:
+        assert client.get(path).status_code == 200
+        if not restarted:
+            hide(hub, asked)
+            assert client.get(path).status_code == 401
+    if restarted:
+        hide(hub, asked)
+        with running_registry(settings) as client:
+            assert client.get(path).status_code == 401
+    hub.upstream.fault = Fault.SERVER_ERROR
+    with running_registry(settings) as client:
+        assert [client.get(path).status_code, client.get(path.lower()).status_code] == [503, 503]
+
+
+def hide(hub: Hub, name: str) -> None:
+    exact = EnvironmentName("acme", "Mixed" if name == "mixed" else name)
+    local.set_visibility(hub.world.hub, exact, Visibility.PRIVATE)
+
+
 def test_while_floxhub_is_away_each_sees_what_it_was_shown_also_after_a_restart(hub: Hub) -> None:
     with running_registry(hub.world.settings(**hub.settings)) as client:
         paths = paths_of(client, PRIVATE)
