@@ -25,7 +25,7 @@ from registry_proxy.floxhub.git import FloxHubGit
 from registry_proxy.floxhub.hub_tokens import HubTokens
 from registry_proxy.floxhub.local_server import serve_hub_app
 from registry_proxy.floxhub.resolver import Freshness, Resolver, ResolverMetrics
-from registry_proxy.floxhub.snapshot import Snapshots
+from registry_proxy.floxhub.snapshots import Snapshots
 from registry_proxy.floxhub.urls import DEFAULT_BASE_URL, FloxHubUrls
 from registry_proxy.log import Log
 from registry_proxy.nix.binary_cache import open_cache

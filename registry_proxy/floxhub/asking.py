@@ -23,7 +23,8 @@ from registry_proxy.errors import (
 from registry_proxy.floxhub.credential import ANONYMOUS, View
 from registry_proxy.floxhub.git import FloxHubGit
 from registry_proxy.floxhub.git_http import Deadline
-from registry_proxy.floxhub.snapshot import Snapshot, Snapshots
+from registry_proxy.floxhub.snapshot import Snapshot
+from registry_proxy.floxhub.snapshots import Snapshots
 
 _NOT_SHOWN = (EnvironmentUnknown, EnvironmentPrivate, EnvironmentForbidden)
 T = TypeVar("T")

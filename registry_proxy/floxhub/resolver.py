@@ -1,7 +1,7 @@
 """How long an answer of FloxHub is good, and what is served when FloxHub is silent (the table of design section 6).
 
 Belongs here: freshness, one question in flight for each environment and credential, the last known answer. A question
-itself is `asking.py`'s; what an answer says is `snapshot.py`'s.
+itself is `asking.py`'s; what an answer says is `snapshot.py`'s, keeping it `snapshots.py`'s.
 
 Everything is kept for a credential: what was learnt with one is never served to another that has not proved itself.
 """
@@ -21,7 +21,8 @@ from registry_proxy.errors import FloxHubUnavailable, RegistryError
 from registry_proxy.flights import Flights
 from registry_proxy.floxhub.asking import is_final
 from registry_proxy.floxhub.credential import View
-from registry_proxy.floxhub.snapshot import Snapshot, Snapshots
+from registry_proxy.floxhub.snapshot import Snapshot
+from registry_proxy.floxhub.snapshots import Snapshots
 
 _JITTER = 0.25
 _AHEAD = 0.5

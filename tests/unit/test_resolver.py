@@ -13,7 +13,8 @@ from registry_proxy.errors import EnvironmentUnknown, FloxHubUnavailable, Regist
 from registry_proxy.floxhub.credential import ANONYMOUS, Credential, View
 from registry_proxy.floxhub.git import CommitFiles
 from registry_proxy.floxhub.resolver import Freshness, Outcome, Resolver
-from registry_proxy.floxhub.snapshot import Snapshot, Snapshots
+from registry_proxy.floxhub.snapshot import Snapshot
+from registry_proxy.floxhub.snapshots import Snapshots
 from registry_proxy.wiring import NoMetrics
 
 WEB = EnvironmentName("acme", "web")
