@@ -144,3 +144,7 @@ class StorageFailed(RegistryError):
     """The registry's own disk did not do what was asked."""
 
     status, code = 503, "UNAVAILABLE"
+
+
+class CommitLost(StorageFailed):
+    """The files of a commit are not where they were put: FloxHub has to be asked for them again."""

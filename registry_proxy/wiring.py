@@ -140,7 +140,7 @@ async def open_registry(
                 metrics=metrics,
             )
             token = cluster_token(settings, log)
-            images = GenerationImages(urls, store, holdings, threads)
+            images = GenerationImages(urls, store, holdings, threads, lost=resolver.lost)
             index_referrers = IndexReferrers(
                 closures,
                 store,

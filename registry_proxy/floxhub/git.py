@@ -19,7 +19,7 @@ from dulwich.refs import Ref
 
 from flox_formats.environment import EnvironmentName
 from registry_proxy.content.durable import storage_failed
-from registry_proxy.errors import EnvironmentUnknown, FloxHubGarbled, StorageFailed
+from registry_proxy.errors import CommitLost, EnvironmentUnknown, FloxHubGarbled, StorageFailed
 from registry_proxy.floxhub.garbage import GARBAGE
 from registry_proxy.floxhub.git_http import Deadline, GitClient
 from registry_proxy.floxhub.pack_bounds import check_pack
@@ -147,15 +147,14 @@ class CommitFiles:
     def read(self, path: str) -> bytes | None:
         """A file of at most MAX_FILE_BYTES, or None where there is none.
 
-        Raises FloxHubGarbled on a broken tree, StorageFailed when the folder is gone or cannot be read.
+        Raises FloxHubGarbled on a broken tree, CommitLost when the folder is gone, StorageFailed when it cannot be
+        read.
         """
         store = DiskObjectStore(str(self._folder))
         try:
             tip = ObjectID(self._commit.encode())
             if tip not in store:
-                raise StorageFailed(
-                    f"commit {self._commit} is no longer in {self._folder}: ask again, to have it fetched"
-                )
+                raise CommitLost(f"commit {self._commit} is no longer in {self._folder}: ask again, to have it fetched")
             commit = store[tip]
             if not isinstance(commit, Commit):
                 raise FloxHubGarbled(f"FloxHub's branch stands at {self._commit}, which is no commit")

@@ -123,6 +123,13 @@ class Resolver:
             self._metrics.resolved(resolution.outcome, None)
         return resolution
 
+    def lost(self, snapshot: Snapshot) -> None:
+        """The files of its commit are gone: whoever wants it next has FloxHub asked for them."""
+        which = (snapshot.environment, snapshot.commit)
+        for known in self._known.values():
+            if known.snapshot is not None and (known.snapshot.environment, known.snapshot.commit) == which:
+                known.snapshot = None
+
     async def aclose(self) -> None:
         """Ends the questions that are still in flight."""
         await self._flights.aclose()

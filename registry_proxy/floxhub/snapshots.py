@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from flox_formats.environment import EnvironmentName
 from registry_proxy.content.durable import flush_folder, flush_tree, storage_failed, write_whole
@@ -21,6 +22,7 @@ from registry_proxy.floxhub.snapshot import Snapshot
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_VIEWERS = 64
 """Credentials remembered for each environment: tokens are renewed, and their pointers would pile up."""
+_LOCKS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,13 @@ class Snapshots:
     """`<root>/<owner>/<name>/<commit>/` holds a commit's objects; `current.<viewer>` beside it names the newest one
     that a credential was shown, and was last touched when FloxHub confirmed it.
 
-    All of it blocks. A crash leaves the old `current` or the new one; what none of them names is swept.
+    All of it blocks, and is safe for threads: two credentials may meet one new commit. A crash leaves the old `current`
+    or the new one; what none of them names is swept.
     """
 
     def __init__(self, root: Path) -> None:
         self._root, self._staging = root, root / ".staging"
+        self._locks = tuple(Lock() for _ in range(_LOCKS))
         try:
             shutil.rmtree(self._staging, ignore_errors=True)
             self._staging.mkdir(parents=True)
@@ -53,7 +57,7 @@ class Snapshots:
         """
         environment = self._spelled(environment)
         home = self._home(environment)
-        with suppress(OSError):
+        with suppress(OSError), self._lock(environment):
             pointer = home / _pointer(viewer)
             commit = _commit_of(pointer)
             if self.has(environment, commit):
@@ -88,29 +92,36 @@ class Snapshots:
         home = self._home(environment)
         pointer = home / _pointer(viewer)
         try:
-            if known is not None and known.commit == commit and pointer.exists():
-                os.utime(pointer)
-                return known
-            if not self.has(environment, commit):
-                Snapshot.read(environment, commit, folder)
-                home.mkdir(parents=True, exist_ok=True)
-                flush_tree(folder)
-                folder.rename(home / commit)
-                flush_folder(home)
-            snapshot = Snapshot.read(environment, commit, home / commit)
-            write_whole(pointer, commit.encode(), staging=self._staging)
-            self._sweep(home, keep={commit, known.commit if known else commit})
+            with self._lock(environment):
+                here = self.has(environment, commit)
+                if here and known is not None and known.commit == commit and pointer.exists():
+                    os.utime(pointer)
+                    return known
+                if not here:
+                    self._move_in(environment, commit, folder)
+                snapshot = Snapshot.read(environment, commit, home / commit)
+                write_whole(pointer, commit.encode(), staging=self._staging)
+                self._sweep(home, keep={commit, known.commit if known else commit})
         except OSError as error:
             raise storage_failed(home, error) from error
         return snapshot
+
+    def _move_in(self, environment: EnvironmentName, commit: str, folder: Path) -> None:
+        Snapshot.read(environment, commit, folder)
+        home = self._home(environment)
+        home.mkdir(parents=True, exist_ok=True)
+        flush_tree(folder)
+        folder.rename(home / commit)
+        flush_folder(home)
 
     def forget(self, environment: EnvironmentName, viewer: str) -> None:
         """FloxHub no longer shows the environment to `viewer`: neither will we after a restart.
 
         A name that differs only by case is forgotten where `latest` would find it.
         """
-        with suppress(OSError):
-            (self._home(self._spelled(environment)) / _pointer(viewer)).unlink(missing_ok=True)
+        environment = self._spelled(environment)
+        with suppress(OSError), self._lock(environment):
+            (self._home(environment) / _pointer(viewer)).unlink(missing_ok=True)
 
     def _spelled(self, environment: EnvironmentName) -> EnvironmentName:
         if not self._home(environment).is_dir():
@@ -120,6 +131,10 @@ class Snapshots:
                 if len(alike) == 1:
                     return EnvironmentName(environment.owner, alike[0])
         return environment
+
+    def _lock(self, environment: EnvironmentName) -> Lock:
+        """The environment's; a few others may have the same one."""
+        return self._locks[hash(environment) % _LOCKS]
 
     def _home(self, environment: EnvironmentName) -> Path:
         return self._root / environment.owner / environment.name

@@ -1,0 +1,98 @@
+"""The folder of what FloxHub said, with commits of a real hub: several threads at once, and files that are lost."""
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Barrier
+
+import httpx2
+import pytest
+
+from flox_formats.environment import EnvironmentName
+from registry_proxy.floxhub.git import FloxHubGit
+from registry_proxy.floxhub.git_http import Deadline
+from registry_proxy.floxhub.local_server import serve_hub_app
+from registry_proxy.floxhub.snapshots import Snapshots
+from registry_proxy.floxhub.urls import FloxHubUrls
+from tests.integration.faulty_upstream import serving
+from tests.integration.registry_rig import World, running_registry
+from tests.integration.test_pull_api import WEB, digest_of, message
+
+NAME = EnvironmentName("acme", "web")
+VIEWERS = [f"viewer{number}" for number in range(12)]
+ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A commit's objects as they came from FloxHub."""
+
+    commit: str
+    folder: Path
+
+    def again(self, snapshots: Snapshots) -> Path:
+        """As another question fetched them, which saw that they were not here yet."""
+        folder = snapshots.new_folder()
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return folder
+
+
+@pytest.fixture
+def commits(world: World) -> Iterator[tuple[Fetched, Fetched]]:
+    hello = world.package("hello", "hi")
+    with serving(serve_hub_app(world.hub)) as url, httpx2.Client() as http:
+        floxhub = FloxHubGit(FloxHubUrls.parse(url, None), http)
+
+        def fetched(name: str) -> Fetched:
+            world.push("acme/web", hello)
+            folder = world.root / name
+            folder.mkdir()
+            deadline = Deadline.after(20)
+            return Fetched(
+                floxhub.fetch(NAME, token=None, have=lambda _: False, folder=folder, deadline=deadline), folder
+            )
+
+        yield fetched("first"), fetched("second")
+
+
+@pytest.mark.parametrize("different", [False, True], ids=["one-commit", "two-commits"])
+def test_credentials_that_meet_new_commits_at_once(
+    world: World, commits: tuple[Fetched, Fetched], different: bool
+) -> None:
+    """Two commits: what one of them sweeps is not what another is just about to name."""
+    for turn in range(ROUNDS):
+        snapshots = Snapshots(world.root / f"kept{turn}")
+        together = Barrier(len(VIEWERS))
+
+        def keep(number: int, snapshots: Snapshots = snapshots, together: Barrier = together) -> str:
+            fetched = commits[number % 2 if different else 0]
+            folder = fetched.again(snapshots)
+            together.wait(20)
+            return snapshots.keep(NAME, VIEWERS[number], fetched.commit, folder, None).commit
+
+        with ThreadPoolExecutor(len(VIEWERS)) as pool:
+            shown = list(pool.map(keep, range(len(VIEWERS))))
+        assert [commit_of(snapshots, viewer) for viewer in VIEWERS] == shown
+
+
+def commit_of(snapshots: Snapshots, viewer: str) -> str | None:
+    latest = snapshots.latest(NAME, viewer)
+    return latest.snapshot.commit if latest is not None else None
+
+
+@pytest.mark.parametrize("tag", ["live", "1"])
+def test_a_commit_whose_files_are_lost_is_fetched_again(world: World, tag: str) -> None:
+    for text in ("hi", "there"):
+        world.push("acme/web", world.package("hello", text))
+    with running_registry(world.settings("calm")) as client:
+        right = digest_of(client, tag)
+    with running_registry(world.settings()) as client:
+        digest_of(client, "2" if tag == "1" else "1")  # so that the other one's image is still to be made
+        for folder in (world.root / "state" / "floxhub" / "acme" / "web").glob("*/"):
+            shutil.rmtree(folder)
+        first = client.get(f"{WEB}/manifests/{tag}")
+        if first.status_code != 200:
+            assert (first.status_code, "ask again" in message(first)) == (503, True)
+        assert digest_of(client, tag) == right
