@@ -68,7 +68,7 @@ class Asking:
         except TokenRejected as rejected:
             try:
                 return await self._as_spelled(view.environment, viewer, ANONYMOUS.token, known)
-            except _NOT_SHOWN:
+            except RegistryError:  # whatever it is: what the token was shown is no longer this caller's
                 raise rejected from None
 
     async def _as_spelled(

@@ -276,6 +276,18 @@ def test_what_is_no_longer_shown_is_not_shown_by_a_restart_either(hub: Hub, aske
         assert [client.get(path).status_code, client.get(path.lower()).status_code] == [503, 503]
 
 
+@pytest.mark.parametrize("fault", [Fault.TOO_MANY, Fault.SERVER_ERROR, Fault.GARBAGE])
+def test_a_token_that_is_revoked_is_shown_nothing_whatever_becomes_of_asking_without(hub: Hub, fault: Fault) -> None:
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        assert client.get(f"{PRIVATE}/manifests/live", headers=basic(RIGHT)).status_code == 200
+        (hub.world.root / "tokens").write_text("# nobody\n")
+        for _ in range(2):
+            # The question without the token, then with it; when it is asked without it again, FloxHub fails.
+            hub.upstream.fault, hub.upstream.only, hub.upstream.spare = fault, "info/refs", 2
+            answer = client.get(f"{PRIVATE}/manifests/live", headers=basic(RIGHT))
+            assert (answer.status_code, "token rejected" in message(answer)) == (401, True), answer.text
+
+
 def hide(hub: Hub, name: str) -> None:
     exact = EnvironmentName("acme", "Mixed" if name == "mixed" else name)
     local.set_visibility(hub.world.hub, exact, Visibility.PRIVATE)
