@@ -54,7 +54,7 @@ class ResolverMetrics(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """Seconds. `max_stale_s` None: a last known answer is served however old it is."""
+    """Seconds. `max_stale_s` None: a last known answer which generation is live is served however old it is."""
 
     live_s: float = 2.0
     pinned_s: float = 60.0
@@ -101,7 +101,11 @@ class Resolver:
         self._flights = Flights[View, Snapshot]("floxhub")
 
     async def live(self, view: View) -> Resolution:
-        """Which generation is live. Raises FloxHub's errors and what Snapshot raises."""
+        """Which generation is live. No older than `max_stale_s`. Raises FloxHub's errors and what Snapshot raises."""
+        return await self._resolve(view, self._freshness.live_s, self._freshness.max_stale_s)
+
+    async def newest(self, view: View) -> Resolution:
+        """The same for a digest, which an answer of any age may have."""
         return await self._resolve(view, self._freshness.live_s)
 
     async def pinned(self, view: View, number: int) -> Resolution:
@@ -134,17 +138,17 @@ class Resolver:
         """Ends the questions that are still in flight."""
         await self._flights.aclose()
 
-    async def _resolve(self, view: View, max_age_s: float) -> Resolution:
+    async def _resolve(self, view: View, max_age_s: float, max_stale_s: float | None = None) -> Resolution:
         known = await self._remembered(view)
         try:
-            resolution = self._at_hand(view, known, max_age_s) or await self._ask(view, known)
+            resolution = self._at_hand(view, known, max_age_s, max_stale_s) or await self._ask(view, known, max_stale_s)
         except RegistryError as error:
             self._metrics.resolved(Outcome.NOT_FOUND if is_final(error) else Outcome.FAILED, None)
             raise
         self._metrics.resolved(resolution.outcome, resolution.age_s if resolution.outcome is Outcome.STALE else None)
         return resolution
 
-    def _at_hand(self, view: View, known: _Known, max_age_s: float) -> Resolution | None:
+    def _at_hand(self, view: View, known: _Known, max_age_s: float, max_stale_s: float | None) -> Resolution | None:
         """An answer that needs no waiting: fresh, or the last known one just after FloxHub failed to answer."""
         cached = self._cached(view, known, max_age_s)
         if cached is not None or known.failure is None:
@@ -155,7 +159,7 @@ class Resolver:
                 raise known.failure
             return None
         if since_s < self._pause_s(known):
-            return self._stale_or_raise(known, known.failure)
+            return self._stale_or_raise(known, known.failure, max_stale_s)
         return None
 
     def _cached(self, view: View, known: _Known, max_age_s: float) -> Resolution | None:
@@ -176,10 +180,10 @@ class Resolver:
         if ripe and asking is not None and known.failure is None:
             self._flights.begin(view, lambda: self._question(asking, view))
 
-    async def _ask(self, view: View, known: _Known) -> Resolution:
+    async def _ask(self, view: View, known: _Known, max_stale_s: float | None) -> Resolution:
         if self._asking is None:
             offline = FloxHubUnavailable(f"{view} is not known here, and FloxHub is not asked (--offline)")
-            return self._stale_or_raise(known, offline)
+            return self._stale_or_raise(known, offline, max_stale_s)
         asking = self._asking
         question = self._flights.join(view, lambda: self._question(asking, view))
         try:
@@ -189,9 +193,9 @@ class Resolver:
                 f"FloxHub did not answer for {view} within {self._lookup_timeout_s:g} s; asking goes on"
             )
             known.failure, known.failed_at = late, self._clock()
-            return self._stale_or_raise(known, late)
+            return self._stale_or_raise(known, late, max_stale_s)
         except RegistryError as error:
-            return self._stale_or_raise(known, error)
+            return self._stale_or_raise(known, error, max_stale_s)
         return Resolution(snapshot, Outcome.FRESH, 0.0)
 
     async def _question(self, asking: FloxHub, view: View) -> Snapshot:
@@ -231,15 +235,14 @@ class Resolver:
             self._known.popitem(last=False)
         return known
 
-    def _stale_or_raise(self, known: _Known, error: RegistryError) -> Resolution:
-        stale = None if is_final(error) else self._stale(known)
+    def _stale_or_raise(self, known: _Known, error: RegistryError, max_stale_s: float | None) -> Resolution:
+        stale = None if is_final(error) else self._stale(known, max_stale_s)
         if stale is None:
             raise error
         return stale
 
-    def _stale(self, known: _Known) -> Resolution | None:
-        limit = self._freshness.max_stale_s
-        if known.snapshot is None or (limit is not None and self._age_s(known) > limit):
+    def _stale(self, known: _Known, max_stale_s: float | None) -> Resolution | None:
+        if known.snapshot is None or (max_stale_s is not None and self._age_s(known) > max_stale_s):
             return None
         return Resolution(known.snapshot, Outcome.STALE, self._age_s(known))
 

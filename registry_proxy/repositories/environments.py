@@ -154,7 +154,7 @@ class EnvironmentImages:
             return Shown(Listing(), resolution)
         subject = Content(holding.media_type, await self._stored(view, holding))
         if holding.media_type == INDEX:
-            resolution = await self._resolver.live(view)
+            resolution = await self._resolver.newest(view)
             return Shown(await self._referrers_of_index(resolution.snapshot, subject, wanted), resolution)
         closure = await self._closures.artifact(resolution.snapshot.environment, subject)
         return Shown(Listing((described(closure),)), resolution)
@@ -189,7 +189,7 @@ class EnvironmentImages:
         found = await self._walks.find(known, digest, lambda: self._holding(known, digest))
         if found is not None or resolution.outcome is Outcome.FRESH:
             return resolution, found
-        resolution = await self._resolver.live(view)
+        resolution = await self._resolver.newest(view)
         newer = resolution.snapshot
         if newer.commit != known.commit:
             found = await self._walks.find(newer, digest, lambda: self._holding(newer, digest))

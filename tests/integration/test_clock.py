@@ -53,3 +53,10 @@ def test_what_nobody_knows_the_age_of_is_as_old_as_the_clock_was_wrong(
 ) -> None:
     with running_registry(world.settings(**AWAY, max_stale_s=max_stale_s)) as client:
         assert client.get(f"{WEB}/manifests/live").status_code == status
+
+
+@pytest.mark.parametrize("path", ["manifests/1", "manifests/{known}", "referrers/{known}"])
+def test_what_a_number_or_a_digest_means_is_never_too_old(world: World, known: str, path: str) -> None:
+    with running_registry(world.settings(**AWAY, max_stale_s=60.0)) as client:
+        assert client.get(f"{WEB}/{path.format(known=known)}").status_code == 200
+        assert client.get(f"{WEB}/manifests/live").status_code == 503

@@ -158,6 +158,8 @@ def test_a_last_known_answer_can_be_too_old(tmp_path: Path) -> None:
         clock.now += 31
         with pytest.raises(FloxHubUnavailable):
             await resolver.live(PUBLIC)
+        for old_enough in (resolver.pinned(PUBLIC, 1), resolver.proved(PUBLIC), resolver.newest(PUBLIC)):
+            assert (await old_enough).outcome is Outcome.STALE, "what it says does not change with time"
 
     run(test, tmp_path, max_stale_s=60)
 
