@@ -140,6 +140,7 @@ async def open_registry(
                 metrics=metrics,
             )
             token = cluster_token(settings, log)
+            await token.current()
             images = GenerationImages(urls, store, holdings, threads, lost=resolver.lost)
             index_referrers = IndexReferrers(
                 closures,
@@ -154,11 +155,13 @@ async def open_registry(
             hub = _embedded_hub(settings, log)
             _watch(metrics, store, downloads, token)
             counting = asyncio.create_task(anyio.to_thread.run_sync(store.count, abandon_on_cancel=True))
+            following = asyncio.create_task(token.follow(), name="cluster token")
             try:
                 yield Registry(Parts(EmptyImages(), environments, store, Callers(token), hub), environments, token)
             finally:
                 counting.cancel()
-                await asyncio.gather(counting, return_exceptions=True)
+                following.cancel()
+                await asyncio.gather(counting, following, return_exceptions=True)
                 for part in (images, index_referrers, resolver, closures, downloads):
                     await part.aclose()
 

@@ -1,6 +1,7 @@
 """What a running registry says of itself: `/metrics`, a line a request, and what `docs/operate.md` promises of both."""
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -104,6 +105,14 @@ def test_every_field_and_event_of_the_log_is_documented() -> None:
     house = Path(__file__).resolve().parents[2] / "registry_proxy"
     events = {name for file in house.rglob("*.py") for name in re.findall(r'\.event\(\s*"(\w+)"', file.read_text())}
     assert events | {"request", "warning", "error", "critical"} == documented("event")
+
+
+def test_a_token_that_ends_is_told_by_a_registry_that_nobody_asks(world: World) -> None:
+    token, ends_at = world.root / "token", 1577836800
+    token.write_text(f"e30.{base64.urlsafe_b64encode(json.dumps({'exp': ends_at}).encode()).decode().rstrip('=')}.x")
+    with registry_process(world, "--floxhub-token-file", str(token)) as (client, program):
+        assert "expired at 2020-01-01" in str(program.wait_for("token_expiring", deadline_s=_START_S)["message"])
+        assert Scraped(client)("floxbridge_token_expiry_timestamp_seconds") == ends_at
 
 
 def test_a_pull_is_counted_and_logged(world: World) -> None:
