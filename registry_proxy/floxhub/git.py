@@ -81,7 +81,8 @@ class FloxHubGit:
         """The commit of the environment's branch; unless the caller says to `have` it, it is in `folder` afterwards.
 
         Two round trips for a known commit, three for a new one, one more where FloxHub asks for the token. `folder` is
-        an empty directory of the caller's, who removes it when this raises one of FloxHub's errors.
+        the caller's, who removes it when this raises one of FloxHub's errors; it is made when there is a pack to come,
+        so that a disk that fails does not keep FloxHub from saying who may see what.
         """
         branch = Ref(_HEADS + environment.name.encode())
         url = self._urls.repository(environment.owner)
@@ -94,13 +95,17 @@ class FloxHubGit:
             max_pack_bytes=_MAX_PACK_BYTES,
         )
 
+        pack = _IncomingPack(folder)
+
         def wanted(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
             tip = refs.get(branch)
-            return [] if tip is None or have(tip.decode()) else [tip]
+            if tip is None or have(tip.decode()):
+                return []
+            pack.open()
+            return [tip]
 
-        pack_path = folder / "incoming.pack"
         try:
-            with closing(client), pack_path.open("xb") as pack:
+            with closing(client), closing(pack):
                 answer = self._fetch_pack(client, branch, wanted, pack)
                 client.finish()
             tip = answer.refs.get(branch)
@@ -108,19 +113,18 @@ class FloxHubGit:
                 unknown = EnvironmentUnknown(f"FloxHub at {self._urls.base} has no environment {environment}")
                 unknown.after_token = client.challenged
                 raise unknown
-            commit = tip.decode()
-            if not have(commit):
-                _keep(pack_path, folder, tip)
+            if pack.was_opened:
+                _keep(pack.path, folder, tip)
         except GARBAGE as error:
             raise self._garbled(environment.owner, error) from error
         except OSError as error:
             raise storage_failed(folder, error) from error
         finally:
-            pack_path.unlink(missing_ok=True)
-        return commit
+            pack.remove()
+        return tip.decode()
 
     def _fetch_pack(
-        self, client: GitClient, branch: Ref, wanted: "DetermineWantsFunc", pack: BinaryIO
+        self, client: GitClient, branch: Ref, wanted: "DetermineWantsFunc", pack: "_IncomingPack"
     ) -> FetchPackResult:
         return client.fetch_pack(
             "",
@@ -136,6 +140,35 @@ class FloxHubGit:
         url = self._urls.repository(owner)
         detail = str(error) or type(error).__name__
         return FloxHubGarbled(f"FloxHub at {url} answered with something that is not a git repository: {detail[:200]}")
+
+
+class _IncomingPack:
+    """The file of a pack that is asked for. Raises OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.path = folder, folder / "incoming.pack"
+        self._file: BinaryIO | None = None
+
+    @property
+    def was_opened(self) -> bool:
+        return self._file is not None
+
+    def open(self) -> None:
+        self._folder.mkdir(0o700, parents=True, exist_ok=True)  # it may hold what not everybody may see
+        self._file = self.path.open("xb")
+
+    def write(self, data: bytes) -> int:
+        if self._file is None:
+            raise GitProtocolError("a pack came that nobody asked for")
+        return self._file.write(data)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def remove(self) -> None:
+        if self._file is not None:
+            self.path.unlink(missing_ok=True)
 
 
 class CommitFiles:

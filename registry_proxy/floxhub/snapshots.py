@@ -7,8 +7,8 @@ is good (`resolver.py`).
 import os
 import re
 import shutil
-import tempfile
 import time
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +73,8 @@ class Snapshots:
         return _COMMIT.fullmatch(commit) is not None and (self._home(environment) / commit).is_dir()
 
     def new_folder(self) -> Path:
-        """An empty folder for a fetch; `keep` or `drop` it."""
-        try:
-            return Path(tempfile.mkdtemp(dir=self._staging))
-        except OSError as error:
-            raise storage_failed(self._staging, error) from error
+        """Where a fetch may make a folder; `keep` or `drop` it."""
+        return self._staging / uuid.uuid4().hex
 
     def drop(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,12 +91,12 @@ class Snapshots:
         try:
             with self._lock(environment):
                 here = self.has(environment, commit)
-                if here and known is not None and known.commit == commit and pointer.exists():
-                    os.utime(pointer)
+                if here and known is not None and known.commit == commit and _touched(pointer):
                     return known
                 if not here:
                     self._move_in(environment, commit, folder)
                 snapshot = Snapshot.read(environment, commit, home / commit)
+                self._staging.mkdir(parents=True, exist_ok=True)  # an operator may have emptied everything
                 write_whole(pointer, commit.encode(), staging=self._staging)
                 self._sweep(home, keep={commit, known.commit if known else commit})
         except OSError as error:
@@ -168,6 +165,17 @@ def newest_kept(root: Path, environment: EnvironmentName) -> Snapshot | None:
 
 def _commit_of(pointer: Path) -> str:
     return pointer.read_bytes().decode(errors="replace").strip()
+
+
+def _touched(pointer: Path) -> bool:
+    """False where there is none. That it cannot be touched only makes it seem older after a restart than it is."""
+    try:
+        os.utime(pointer)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _pointer(viewer: str) -> str:

@@ -5,6 +5,7 @@ One owner has a public and a private environment that share all of their bytes. 
 
 import base64
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -286,6 +287,18 @@ def test_a_token_that_is_revoked_is_shown_nothing_whatever_becomes_of_asking_wit
             hub.upstream.fault, hub.upstream.only, hub.upstream.spare = fault, "info/refs", 2
             answer = client.get(f"{PRIVATE}/manifests/live", headers=basic(RIGHT))
             assert (answer.status_code, "token rejected" in message(answer)) == (401, True), answer.text
+
+
+def test_a_disk_that_fails_keeps_nothing_shown(hub: Hub) -> None:
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        digest = digest_of(client, "live", PUBLIC)
+        spoilt = hub.world.root / "state" / "floxhub" / ".staging"
+        shutil.rmtree(spoilt)
+        spoilt.write_text("not a folder")
+        fresh = client.get(f"{PUBLIC}/manifests/live")
+        assert (fresh.headers["docker-content-digest"], fresh.headers["floxbridge-resolution"]) == (digest, "fresh")
+        hide(hub, "web")
+        assert [client.get(f"{PUBLIC}/manifests/{what}").status_code for what in ("live", digest)] == [401, 401]
 
 
 def hide(hub: Hub, name: str) -> None:

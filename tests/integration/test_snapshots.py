@@ -1,7 +1,7 @@
 """The folder of what FloxHub said, with commits of a real hub: several threads at once, and files that are lost."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from registry_proxy.floxhub.snapshots import Snapshots
 from registry_proxy.floxhub.urls import FloxHubUrls
 from tests.integration.faulty_upstream import serving
 from tests.integration.registry_rig import World, running_registry
+from tests.integration.test_crash import everything
 from tests.integration.test_pull_api import WEB, digest_of, message
 
 NAME = EnvironmentName("acme", "web")
@@ -96,3 +97,31 @@ def test_a_commit_whose_files_are_lost_is_fetched_again(world: World, tag: str) 
         if first.status_code != 200:
             assert (first.status_code, "ask again" in message(first)) == (503, True)
         assert digest_of(client, tag) == right
+
+
+def test_a_state_directory_that_is_emptied_is_filled_again(world: World) -> None:
+    for name in ("web", "web", "web", "api"):
+        world.push(f"acme/{name}", world.package("hello", "hi"))
+    api = WEB.replace("/web", "/api")
+    with running_registry(world.settings("calm")) as client:
+        right = everything(client)
+    with running_registry(world.settings()) as client:
+        everything(client)
+        for folder in (world.root / "state").iterdir():
+            shutil.rmtree(folder)
+        assert (client.get("/readyz").status_code, client.get(f"{api}/manifests/live").status_code) == (200, 200)
+        for path in paths(right):  # each says once that it is lost, at most
+            client.get(path)
+        assert everything(client) == right
+    with running_registry(world.settings()) as client:
+        assert everything(client) == right
+
+
+def paths(found: Iterable[str]) -> list[str]:
+    """Where each of what `everything` found is asked for, of manifests and of blobs."""
+    return [
+        f"{WEB}/{kind}/{name}"
+        for name in found
+        for kind in ("manifests", "blobs")
+        if kind == "manifests" or ":" in name
+    ]
