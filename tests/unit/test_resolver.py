@@ -1,9 +1,12 @@
 """The table of design section 6, with a clock that is passed in and a FloxHub that is told what to say."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import ref
 
 import pytest
 
@@ -31,12 +34,18 @@ def snapshot(commit: str) -> Snapshot:
     return Snapshot(WEB, commit, Generations.parse(METADATA), CommitFiles(Path("nowhere"), commit))
 
 
+class Conversation:
+    """What a question holds while it is asked."""
+
+
 @dataclass
 class FloxHub:
-    """Answers with `says`, after `go_on` where that is not set; counts how often it was asked, and by whom."""
+    """Answers with `says`, after `go_on` where that is not set; counts how often it was asked, and by whom. `asking`
+    tells the last conversation, unless it is gone."""
 
     says: str | RegistryError = "c1"
     asked: list[View] = field(default_factory=list)
+    asking: Callable[[], Conversation | None] = lambda: None
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -44,11 +53,13 @@ class FloxHub:
         self.go_on.set()
 
     async def answer(self, view: View, known: Snapshot | None) -> Snapshot:
+        conversation = Conversation()
+        self.asking = ref(conversation)
         self.asked.append(view)
         self.was_asked.set()
         await self.go_on.wait()
         if isinstance(self.says, RegistryError):
-            raise self.says
+            raise copy(self.says)
         return snapshot(self.says)
 
 
@@ -191,6 +202,22 @@ def test_not_found_is_good_for_a_moment_and_takes_the_last_known_answer_away(tmp
             await resolver.live(PUBLIC)
 
     run(test, tmp_path)
+
+
+def test_a_failure_that_is_remembered_holds_nothing_and_does_not_grow(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        hub.says = EnvironmentUnknown("gone")
+        depths = []
+        for _ in range(4):
+            with pytest.raises(EnvironmentUnknown) as raised:
+                await resolver.live(PUBLIC)
+            depths.append(len(raised.traceback))
+            del raised
+        assert (len(hub.asked), len(set(depths[1:]))) == (1, 1)
+        gc.collect()
+        assert hub.asking() is None, "an error holds the frames that it came through, and all that was in them"
+
+    run(test, tmp_path, missing_s=60)
 
 
 def test_two_hundred_requests_are_one_question_and_the_first_may_go_away(tmp_path: Path) -> None:

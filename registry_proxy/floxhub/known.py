@@ -1,0 +1,77 @@
+"""What FloxHub told each credential of each environment: the newest of it in memory, over what is on disk.
+
+Belongs here: remembering and forgetting. Does not: how long it is good (`resolver.py`), or the files (`snapshots.py`).
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+
+import anyio.to_thread
+
+from registry_proxy.errors import RegistryError
+from registry_proxy.floxhub.credential import View
+from registry_proxy.floxhub.snapshot import Snapshot
+from registry_proxy.floxhub.snapshots import Snapshots
+
+_MAX_REMEMBERED = 10_000
+
+
+@dataclass(slots=True)
+class Known:
+    """What one credential was told of one environment, as it was asked for. Times are of the resolver's clock."""
+
+    snapshot: Snapshot | None = None
+    confirmed_at: float = 0.0
+    failure: RegistryError | None = None
+    failed_at: float = 0.0
+
+    def fail(self, error: RegistryError, at: float) -> None:
+        """Remembers a copy, to be copied again when it is raised: an error that was raised holds every frame that it
+        came through, with all that was in them, and grows each time."""
+        self.failure, self.failed_at = copy(error), at
+
+
+class KnownViews:
+    """Bounded: what was asked for least recently is let go of; it is on disk."""
+
+    def __init__(self, snapshots: Snapshots, clock: Callable[[], float]) -> None:
+        self._snapshots, self._clock = snapshots, clock
+        self._views: OrderedDict[View, Known] = OrderedDict()
+
+    def at_hand(self, view: View) -> Known | None:
+        """As `of`, where the disk need not be looked at."""
+        return self._views.get(view)
+
+    async def of(self, view: View) -> Known:
+        known = self._views.get(view)
+        if known is None:
+            latest = await anyio.to_thread.run_sync(self._snapshots.latest, view.environment, view.credential.viewer)
+            known = self.entry(view)
+            if latest is not None and known.snapshot is None and known.failure is None:
+                known.snapshot, known.confirmed_at = latest.snapshot, self._clock() - latest.age_s
+        return known
+
+    def entry(self, view: View) -> Known:
+        """What is in memory, or the place for it."""
+        known = self._views.setdefault(view, Known())
+        self._views.move_to_end(view)
+        while len(self._views) > _MAX_REMEMBERED:
+            self._views.popitem(last=False)
+        return known
+
+    async def forget(self, view: View) -> None:
+        """Under the name that was asked for, and the one that FloxHub spells: either is found after a restart."""
+        known = self.entry(view)
+        names = {view.environment} | ({known.snapshot.environment} if known.snapshot is not None else set())
+        known.snapshot = None
+        for name in names:
+            await anyio.to_thread.run_sync(self._snapshots.forget, name, view.credential.viewer)
+
+    def lost(self, snapshot: Snapshot) -> None:
+        """The files of its commit are gone."""
+        which = (snapshot.environment, snapshot.commit)
+        for known in self._views.values():
+            if known.snapshot is not None and (known.snapshot.environment, known.snapshot.commit) == which:
+                known.snapshot = None
