@@ -21,6 +21,7 @@ from registry_proxy.content.store import ContentStore
 from registry_proxy.endpoints.callers import Callers
 from registry_proxy.floxhub.asking import Asking, AskingMetrics
 from registry_proxy.floxhub.cluster_token import ClusterToken, TokenEvents
+from registry_proxy.floxhub.deadline import PunctualClient
 from registry_proxy.floxhub.git import FloxHubGit
 from registry_proxy.floxhub.hub_tokens import HubTokens
 from registry_proxy.floxhub.local_server import serve_hub_app
@@ -112,7 +113,8 @@ async def open_registry(
     """Opens the state directory and the clients; closes all of it. Raises SettingsInvalid, StorageFailed."""
     step = httpx2.Timeout(settings.cache_timeout_s, connect=settings.connect_timeout_s)
     headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
-    with httpx2.Client(timeout=step, headers=headers, limits=httpx2.Limits(keepalive_expiry=_KEPT_S)) as git_http:
+    patience = httpx2.Timeout(settings.fetch_timeout_s, connect=settings.connect_timeout_s)
+    with PunctualClient(timeout=patience, headers=headers, limits=httpx2.Limits(keepalive_expiry=_KEPT_S)) as git_http:
         async with MeasuredClient(metrics, timeout=step, headers=headers, follow_redirects=True) as cache_http:
             store = ContentStore(settings.state_dir / "content")
             holdings = Holdings(settings.state_dir / "repositories")

@@ -21,8 +21,8 @@ from registry_proxy.errors import (
     TokenRejected,
 )
 from registry_proxy.floxhub.credential import ANONYMOUS, View
+from registry_proxy.floxhub.deadline import Deadline
 from registry_proxy.floxhub.git import FloxHubGit
-from registry_proxy.floxhub.git_http import Deadline
 from registry_proxy.floxhub.snapshot import Snapshot
 from registry_proxy.floxhub.snapshots import Snapshots
 

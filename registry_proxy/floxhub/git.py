@@ -10,7 +10,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import httpx2
 from dulwich.client import FetchPackResult
 from dulwich.errors import GitProtocolError
 from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker, tree_lookup_path
@@ -20,8 +19,9 @@ from dulwich.refs import Ref
 from flox_formats.environment import EnvironmentName
 from registry_proxy.content.durable import storage_failed
 from registry_proxy.errors import CommitLost, EnvironmentUnknown, FloxHubGarbled, StorageFailed
+from registry_proxy.floxhub.deadline import Deadline, PunctualClient
 from registry_proxy.floxhub.garbage import GARBAGE
-from registry_proxy.floxhub.git_http import Deadline, GitClient
+from registry_proxy.floxhub.git_http import GitClient
 from registry_proxy.floxhub.pack_bounds import check_pack
 from registry_proxy.floxhub.pack_index import index_pack
 from registry_proxy.floxhub.urls import FloxHubUrls
@@ -41,9 +41,9 @@ _HEADS = b"refs/heads/"
 
 
 class FloxHubGit:
-    """Asks one FloxHub. `http` brings the timeouts of single steps; each call brings a deadline for the whole."""
+    """Asks one FloxHub. `http` brings the timeouts of single steps, each call a deadline for the whole."""
 
-    def __init__(self, urls: FloxHubUrls, http: httpx2.Client) -> None:
+    def __init__(self, urls: FloxHubUrls, http: PunctualClient) -> None:
         self._urls, self._http = urls, http
 
     def branches(self, owner: str, *, token: str | None, token_wanted: bool, deadline: Deadline) -> tuple[str, ...]:

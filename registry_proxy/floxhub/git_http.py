@@ -6,9 +6,7 @@ Meaning of the statuses: FH §1.6.
 
 import base64
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -24,6 +22,7 @@ from registry_proxy.errors import (
     RegistryError,
     TokenRejected,
 )
+from registry_proxy.floxhub.deadline import Deadline, PunctualClient
 
 if TYPE_CHECKING:
     from dulwich.client import HTTPResponse
@@ -32,20 +31,6 @@ _ADVERTISEMENT = "application/x-git-upload-pack-advertisement"
 _LIST_BRANCHES = b"command=ls-refs"
 _MAX_RETRY_AFTER_S = 300
 _MAX_REST_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """A moment of the monotonic clock after which nobody waits any longer."""
-
-    at: float
-
-    @classmethod
-    def after(cls, seconds: float) -> "Deadline":
-        return cls(time.monotonic() + seconds)
-
-    def left_s(self) -> float:
-        return max(0.0, self.at - time.monotonic())
 
 
 class GitClient(AbstractHttpGitClient):
@@ -57,7 +42,7 @@ class GitClient(AbstractHttpGitClient):
 
     def __init__(
         self,
-        http: httpx2.Client,
+        http: PunctualClient,
         url: str,
         *,
         token: str | None,
@@ -114,9 +99,8 @@ class GitClient(AbstractHttpGitClient):
 
     def _send(self, url: str, headers: dict[str, str] | None, body: bytes | None) -> "_Answer":
         self.finish()  # who asks on has understood what came before
-        request = self._http.build_request(
-            "GET" if body is None else "POST", url, headers=headers, content=body, timeout=self._deadline.left_s()
-        )
+        request = self._http.build_request("GET" if body is None else "POST", url, headers=headers, content=body)
+        self._http.keep(self._deadline)
         if self.challenged:
             secret = base64.b64encode(f"oauth:{self._token}".encode()).decode()
             request.headers["Authorization"] = f"Basic {secret}"

@@ -14,8 +14,8 @@ import pytest
 
 from flox_formats.environment import EnvironmentName
 from registry_proxy.errors import RegistryError
+from registry_proxy.floxhub.deadline import Deadline, PunctualClient
 from registry_proxy.floxhub.git import FloxHubGit
-from registry_proxy.floxhub.git_http import Deadline
 from registry_proxy.floxhub.local_server import serve_hub_app
 from registry_proxy.floxhub.urls import FloxHubUrls
 from tests.integration.faulty_upstream import Fault, FaultyUpstream, serving
@@ -88,7 +88,7 @@ def test_an_answer_that_is_no_use_keeps_no_connection(
     """A hundred of them would be all that there are."""
     upstream, settings = hub
     upstream.only = where
-    with httpx2.Client(limits=httpx2.Limits(max_connections=1), timeout=5) as http:
+    with PunctualClient(limits=httpx2.Limits(max_connections=1), timeout=5) as http:
         floxhub = FloxHubGit(FloxHubUrls.parse(settings["floxhub_url"], None), http)
         for upstream.fault in (fault, fault, Fault.NONE):
             folder, upstream.spare = tmp_path / "fetched", spare

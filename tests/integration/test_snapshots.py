@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Barrier
 
-import httpx2
 import pytest
 
 from flox_formats.environment import EnvironmentName
+from registry_proxy.floxhub.deadline import Deadline, PunctualClient
 from registry_proxy.floxhub.git import FloxHubGit
-from registry_proxy.floxhub.git_http import Deadline
 from registry_proxy.floxhub.local_server import serve_hub_app
 from registry_proxy.floxhub.snapshots import Snapshots
 from registry_proxy.floxhub.urls import FloxHubUrls
@@ -43,7 +42,7 @@ class Fetched:
 @pytest.fixture
 def commits(world: World) -> Iterator[tuple[Fetched, Fetched]]:
     hello = world.package("hello", "hi")
-    with serving(serve_hub_app(world.hub)) as url, httpx2.Client() as http:
+    with serving(serve_hub_app(world.hub)) as url, PunctualClient() as http:
         floxhub = FloxHubGit(FloxHubUrls.parse(url, None), http)
 
         def fetched(name: str) -> Fetched:
