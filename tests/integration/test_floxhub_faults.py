@@ -128,6 +128,27 @@ def test_the_last_known_answer_is_served(
         assert int(answer.headers["age"]) < 60
 
 
+UNKNOWN = "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize("path", ["manifests/7", f"manifests/{UNKNOWN}", f"blobs/{UNKNOWN}", f"referrers/{UNKNOWN}"])
+def test_what_the_last_known_answer_does_not_have_floxhub_may_have_by_now(
+    world: World, hub: tuple[FaultyUpstream, dict[str, Any]], path: str
+) -> None:
+    upstream, settings = hub
+    with running_registry(world.settings(**settings, pinned_ttl_s=0)) as client:
+        digest_of(client, "live")
+        known = client.get(f"{WEB}/{path}").status_code
+        assert known == (200 if "referrers" in path else 404)
+        upstream.fault = Fault.SERVER_ERROR
+        # What was proved a moment ago is enough for what is here, and not for saying that something is nowhere.
+        silent = client.get(f"{WEB}/{path}")
+        assert (silent.status_code, silent.headers["retry-after"]) == (503, "2")
+        assert "does not say what is new" in message(silent)
+        upstream.fault = Fault.NONE
+        assert client.get(f"{WEB}/{path}").status_code == known
+
+
 def test_nobody_listens_there(world: World) -> None:
     away: dict[str, Any] = {"hub_dir": None, "floxhub_url": "http://127.0.0.1:9"}
     with running_registry(world.settings(**away)) as client:
