@@ -4,6 +4,7 @@ Belongs here: which requests a question takes (the token's fall-back, the spelli
 good, or that only one question is in flight (`resolver.py`).
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -17,6 +18,7 @@ from registry_proxy.errors import (
     EnvironmentForbidden,
     EnvironmentPrivate,
     EnvironmentUnknown,
+    FloxHubUnavailable,
     RegistryError,
     TokenRejected,
 )
@@ -37,19 +39,24 @@ class AskingMetrics(Protocol):
 
 
 class Asking:
-    """One question may take `timeout_s` in all; at most `max_threads` are asked at once."""
+    """One question may take `timeout_s` in all; at most `max_threads` are asked at once.
+
+    Where FloxHub says how long it wants to be left alone, that holds for every question.
+    """
 
     def __init__(
         self, git: FloxHubGit, snapshots: Snapshots, *, timeout_s: float, metrics: AskingMetrics, max_threads: int = 32
     ) -> None:
         self._git, self._snapshots, self._timeout_s, self._metrics = git, snapshots, timeout_s, metrics
         self._threads = anyio.CapacityLimiter(max_threads)
+        self._pause, self._why_pause = Deadline.after(0), ""
 
     async def answer(self, view: View, known: Snapshot | None) -> Snapshot:
         """What FloxHub shows through a view; kept on disk for it. `known` is its last answer.
 
         A rejected token is tried without, so that public environments go on working. Raises FloxHub's errors.
         """
+        self._refuse_in_a_pause()
         began, outcome = time.monotonic(), "failed"
         try:
             snapshot = await self._with_fall_back(view, known)
@@ -60,6 +67,13 @@ class Asking:
             raise
         finally:
             self._metrics.upstream_answered("floxhub", outcome, time.monotonic() - began)
+
+    def _refuse_in_a_pause(self) -> None:
+        left_s = math.ceil(self._pause.left_s())
+        if left_s:
+            error = FloxHubUnavailable(f"{self._why_pause}; as it wants, it is asked nothing for another {left_s} s")
+            error.retry_after_s = left_s
+            raise error
 
     async def _with_fall_back(self, view: View, known: Snapshot | None) -> Snapshot:
         viewer = view.credential.viewer
@@ -135,7 +149,12 @@ class Asking:
         )
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(function, limiter=self._threads)
+        try:
+            return await anyio.to_thread.run_sync(function, limiter=self._threads)
+        except FloxHubUnavailable as error:
+            if error.upstream_retry_after_s is not None:
+                self._pause, self._why_pause = Deadline.after(error.upstream_retry_after_s), str(error)
+            raise
 
 
 def is_final(error: RegistryError) -> bool:

@@ -143,7 +143,7 @@ class Resolver:
             if since_s < self._freshness.missing_s:
                 raise copy(known.failure)
             return None
-        if since_s < self._pause_s(known):
+        if known.snapshot is not None and since_s < self._freshness.live_s:
             return self._stale_or_raise(known, copy(known.failure), max_stale_s)
         return None
 
@@ -206,14 +206,6 @@ class Resolver:
         if known.snapshot is None or (max_stale_s is not None and self._age_s(known) > max_stale_s):
             return None
         return Resolution(known.snapshot, Outcome.STALE, self._age_s(known))
-
-    def _pause_s(self, known: Known) -> float:
-        """How long FloxHub is left alone after it failed.
-
-        As long as it asked for itself; where there is an answer to serve meanwhile, as long as that would be fresh.
-        """
-        asked_s = known.failure.upstream_retry_after_s if isinstance(known.failure, FloxHubUnavailable) else None
-        return max(asked_s or 0, self._freshness.live_s if known.snapshot is not None else 0)
 
     def _age_s(self, known: Known) -> float:
         return max(0.0, self._clock() - known.confirmed_at)
