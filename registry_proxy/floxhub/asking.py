@@ -26,7 +26,7 @@ from registry_proxy.floxhub.credential import ANONYMOUS, View
 from registry_proxy.floxhub.deadline import Deadline
 from registry_proxy.floxhub.git import FloxHubGit
 from registry_proxy.floxhub.snapshot import Snapshot
-from registry_proxy.floxhub.snapshots import Snapshots
+from registry_proxy.floxhub.snapshots import Fetched, Snapshots
 
 _NOT_SHOWN = (EnvironmentUnknown, EnvironmentPrivate, EnvironmentForbidden)
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class Asking:
     def _fetch_blocking(
         self, exact: EnvironmentName, viewer: str, token: str | None, known: Snapshot | None
     ) -> Snapshot:
-        folder = self._snapshots.new_folder()
+        folder, asked_at = self._snapshots.new_folder(), time.time()
         try:
             commit = self._git.fetch(
                 exact,
@@ -112,7 +112,7 @@ class Asking:
                 folder=folder,
                 deadline=Deadline.after(self._timeout_s),
             )
-            return self._snapshots.keep(exact, viewer, commit, folder, known)
+            return self._snapshots.keep(exact, viewer, Fetched(commit, folder, asked_at), known)
         finally:
             self._snapshots.drop(folder)
 

@@ -20,10 +20,15 @@ _MAX_REMEMBERED = 10_000
 
 @dataclass(slots=True)
 class Known:
-    """What one credential was told of one environment, as it was asked for. Times are of the resolver's clock."""
+    """What one credential was told of one environment, as it was asked for. Times are of the resolver's clock.
+
+    An answer is as old as its question: what FloxHub looked at first may have changed when it has sent the last of it.
+    `asking_since` is of a question under way.
+    """
 
     snapshot: Snapshot | None = None
     confirmed_at: float = 0.0
+    asking_since: float | None = None
     failure: RegistryError | None = None
     failed_at: float = 0.0
 

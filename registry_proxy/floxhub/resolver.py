@@ -86,7 +86,7 @@ class Resolver:
         self._asking, self._freshness, self._clock = asking, freshness, clock
         self._lookup_timeout_s, self._metrics = lookup_timeout_s, metrics
         self._known = KnownViews(snapshots, clock)
-        self._flights = Flights[View, Snapshot]("floxhub")
+        self._flights = Flights[View, Resolution]("floxhub")
 
     async def live(self, view: View) -> Resolution:
         """Which generation is live. No older than `max_stale_s`. Raises FloxHub's errors and what Snapshot raises."""
@@ -134,18 +134,20 @@ class Resolver:
         return resolution
 
     def _at_hand(self, view: View, known: Known, max_age_s: float, max_stale_s: float | None) -> Resolution | None:
-        """An answer that needs no waiting: fresh, or the last known one just after FloxHub failed to answer."""
+        """An answer that needs no waiting: fresh, or the last known one where FloxHub just failed to answer, or where
+        others waited in vain for the question that is under way."""
         cached = self._cached(view, known, max_age_s)
-        if cached is not None or known.failure is None:
+        if cached is not None:
             return cached
-        since_s = self._clock() - known.failed_at
-        if is_final(known.failure):
-            if since_s < self._freshness.missing_s:
+        if known.failure is not None:
+            since_s = self._clock() - known.failed_at
+            if is_final(known.failure) and since_s < self._freshness.missing_s:
                 raise copy(known.failure)
-            return None
-        if known.snapshot is not None and since_s < self._freshness.live_s:
-            return self._stale_or_raise(known, copy(known.failure), max_stale_s)
-        return None
+            if known.snapshot is not None and since_s < self._freshness.live_s:
+                return self._stale_or_raise(known, copy(known.failure), max_stale_s)
+        since = known.asking_since
+        is_slow = since is not None and self._clock() - since >= self._lookup_timeout_s
+        return self._stale(known, max_stale_s) if is_slow else None
 
     def _cached(self, view: View, known: Known, max_age_s: float) -> Resolution | None:
         age_s = self._age_s(known)
@@ -172,7 +174,7 @@ class Resolver:
         asking = self._asking
         question = self._flights.join(view, lambda: self._question(asking, view))
         try:
-            snapshot = await asyncio.wait_for(question, self._lookup_timeout_s)
+            return await asyncio.wait_for(question, self._lookup_timeout_s)
         except TimeoutError:
             late = FloxHubUnavailable(
                 f"FloxHub did not answer for {view} within {self._lookup_timeout_s:g} s; asking goes on"
@@ -181,20 +183,23 @@ class Resolver:
             return self._stale_or_raise(known, late, max_stale_s)
         except RegistryError as error:
             return self._stale_or_raise(known, error, max_stale_s)
-        return Resolution(snapshot, Outcome.FRESH, 0.0)
 
-    async def _question(self, asking: FloxHub, view: View) -> Snapshot:
+    async def _question(self, asking: FloxHub, view: View) -> Resolution:
         """Asks FloxHub, and remembers the answer or the failure for whoever comes next."""
+        began, known = self._clock(), self._known.entry(view)
+        known.asking_since = began
         try:
-            snapshot = await asking.answer(view, self._known.entry(view).snapshot)
+            snapshot = await asking.answer(view, known.snapshot)
         except RegistryError as error:
             self._known.entry(view).fail(error, self._clock())
             if is_final(error):
                 await self._known.forget(view)
             raise
+        finally:
+            known.asking_since = None
         known = self._known.entry(view)
-        known.snapshot, known.confirmed_at, known.failure = snapshot, self._clock(), None
-        return snapshot
+        known.snapshot, known.confirmed_at, known.failure = snapshot, began, None
+        return Resolution(snapshot, Outcome.FRESH, max(0.0, self._clock() - began))
 
     def _stale_or_raise(self, known: Known, error: RegistryError, max_stale_s: float | None) -> Resolution:
         stale = None if is_final(error) else self._stale(known, max_stale_s)

@@ -33,6 +33,18 @@ class Remembered:
     age_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What FloxHub answered: the branch stands at `commit`. Its objects are in `folder`, unless they were here already.
+
+    `asked_at`: Unix seconds. An answer is as old as its question.
+    """
+
+    commit: str
+    folder: Path
+    asked_at: float
+
+
 class Snapshots:
     """`<root>/<owner>/<name>/<commit>/` holds a commit's objects; `current.<viewer>` beside it names the newest one
     that a credential was shown, and was last touched when FloxHub confirmed it.
@@ -79,25 +91,24 @@ class Snapshots:
     def drop(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
-    def keep(
-        self, environment: EnvironmentName, viewer: str, commit: str, folder: Path, known: Snapshot | None
-    ) -> Snapshot:
-        """Makes `commit`, in `folder` unless it was here already, the newest that `viewer` was shown.
+    def keep(self, environment: EnvironmentName, viewer: str, fetched: Fetched, known: Snapshot | None) -> Snapshot:
+        """Makes what was fetched the newest that `viewer` was shown.
 
         `known` is what it was shown before. Raises EnvironmentUnusable, FloxHubGarbled, StorageFailed.
         """
-        home = self._home(environment)
+        home, commit = self._home(environment), fetched.commit
         pointer = home / _pointer(viewer)
         try:
             with self._lock(environment):
                 here = self.has(environment, commit)
-                if here and known is not None and known.commit == commit and _touched(pointer):
+                if here and known is not None and known.commit == commit and _touched(pointer, fetched.asked_at):
                     return known
                 if not here:
-                    self._move_in(environment, commit, folder)
+                    self._move_in(environment, commit, fetched.folder)
                 snapshot = Snapshot.read(environment, commit, home / commit)
                 self._staging.mkdir(parents=True, exist_ok=True)  # an operator may have emptied everything
                 write_whole(pointer, commit.encode(), staging=self._staging)
+                _touched(pointer, fetched.asked_at)
                 self._sweep(home, keep={commit, known.commit if known else commit})
         except OSError as error:
             raise storage_failed(home, error) from error
@@ -167,10 +178,10 @@ def _commit_of(pointer: Path) -> str:
     return pointer.read_bytes().decode(errors="replace").strip()
 
 
-def _touched(pointer: Path) -> bool:
+def _touched(pointer: Path, at: float) -> bool:
     """False where there is none. That it cannot be touched only makes it seem older after a restart than it is."""
     try:
-        os.utime(pointer)
+        os.utime(pointer, (at, at))
     except FileNotFoundError:
         return False
     except OSError:

@@ -1,10 +1,10 @@
 """The folder of what FloxHub said, with commits of a real hub: several threads at once, and files that are lost."""
 
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from threading import Barrier
 
 import pytest
@@ -13,7 +13,7 @@ from flox_formats.environment import EnvironmentName
 from registry_proxy.floxhub.deadline import Deadline, PunctualClient
 from registry_proxy.floxhub.git import FloxHubGit
 from registry_proxy.floxhub.local_server import serve_hub_app
-from registry_proxy.floxhub.snapshots import Snapshots
+from registry_proxy.floxhub.snapshots import Fetched, Snapshots
 from registry_proxy.floxhub.urls import FloxHubUrls
 from tests.integration.faulty_upstream import serving
 from tests.integration.registry_rig import World, running_registry
@@ -25,18 +25,14 @@ VIEWERS = [f"viewer{number}" for number in range(12)]
 ROUNDS = 10
 
 
-@dataclass(frozen=True)
-class Fetched:
-    """A commit's objects as they came from FloxHub."""
+NOW = 1772438400.0
 
-    commit: str
-    folder: Path
 
-    def again(self, snapshots: Snapshots) -> Path:
-        """As another question fetched them, which saw that they were not here yet."""
-        folder = snapshots.new_folder()
-        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        return folder
+def again(fetched: Fetched, snapshots: Snapshots) -> Fetched:
+    """As another question fetched it, which saw that its objects were not here yet."""
+    folder = snapshots.new_folder()
+    shutil.copytree(fetched.folder, folder)
+    return replace(fetched, folder=folder)
 
 
 @pytest.fixture
@@ -50,9 +46,8 @@ def commits(world: World) -> Iterator[tuple[Fetched, Fetched]]:
             folder = world.root / name
             folder.mkdir()
             deadline = Deadline.after(20)
-            return Fetched(
-                floxhub.fetch(NAME, token=None, have=lambda _: False, folder=folder, deadline=deadline), folder
-            )
+            commit = floxhub.fetch(NAME, token=None, have=lambda _: False, folder=folder, deadline=deadline)
+            return Fetched(commit, folder, NOW)
 
         yield fetched("first"), fetched("second")
 
@@ -67,10 +62,9 @@ def test_credentials_that_meet_new_commits_at_once(
         together = Barrier(len(VIEWERS))
 
         def keep(number: int, snapshots: Snapshots = snapshots, together: Barrier = together) -> str:
-            fetched = commits[number % 2 if different else 0]
-            folder = fetched.again(snapshots)
+            fetched = again(commits[number % 2 if different else 0], snapshots)
             together.wait(20)
-            return snapshots.keep(NAME, VIEWERS[number], fetched.commit, folder, None).commit
+            return snapshots.keep(NAME, VIEWERS[number], fetched, None).commit
 
         with ThreadPoolExecutor(len(VIEWERS)) as pool:
             shown = list(pool.map(keep, range(len(VIEWERS))))
@@ -80,6 +74,15 @@ def test_credentials_that_meet_new_commits_at_once(
 def commit_of(snapshots: Snapshots, viewer: str) -> str | None:
     latest = snapshots.latest(NAME, viewer)
     return latest.snapshot.commit if latest is not None else None
+
+
+def test_an_answer_is_as_old_as_its_question(world: World, commits: tuple[Fetched, Fetched]) -> None:
+    snapshots, known = Snapshots(world.root / "kept"), None
+    for asked_at in (time.time() - 100, time.time() - 50):  # the first is kept anew, the second confirms it
+        known = snapshots.keep(NAME, "one", replace(again(commits[0], snapshots), asked_at=asked_at), known)
+        latest = snapshots.latest(NAME, "one")
+        assert latest is not None
+        assert latest.age_s >= time.time() - asked_at - 1
 
 
 @pytest.mark.parametrize("tag", ["live", "1"])

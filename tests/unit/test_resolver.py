@@ -24,6 +24,7 @@ WEB = EnvironmentName("acme", "web")
 PUBLIC = View(WEB, ANONYMOUS)
 ALICE, BOB = View(WEB, Credential.of("flox_pat_alice")), View(WEB, Credential.of("flox_pat_bob"))
 WAIT_S = 10
+LONG_S = 100.0
 METADATA = (
     b'{"version":2,"history":[{"kind":"import","author":"a","hostname":"h","timestamp":1,'
     b'"current_generation":"1"}],"total_generations":1}'
@@ -48,6 +49,7 @@ class FloxHub:
     asking: Callable[[], Conversation | None] = lambda: None
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.go_on.set()
@@ -58,6 +60,7 @@ class FloxHub:
         self.asked.append(view)
         self.was_asked.set()
         await self.go_on.wait()
+        self.answered.set()
         if isinstance(self.says, RegistryError):
             raise copy(self.says)
         return snapshot(self.says)
@@ -74,14 +77,16 @@ class Clock:
 Test = Callable[[FloxHub, Resolver, Clock], Awaitable[None]]
 
 
-def run(test: Test, root: Path, *, offline: bool = False, **freshness: float) -> None:
+def run(
+    test: Test, root: Path, *, offline: bool = False, lookup_timeout_s: float = 0.05, **freshness: float | None
+) -> None:
     async def with_deadline() -> None:
         hub, clock = FloxHub(), Clock()
         resolver = Resolver(
             None if offline else hub,
             Snapshots(root),
-            freshness=Freshness(**freshness),
-            lookup_timeout_s=0.05,
+            freshness=Freshness(**freshness),  # type: ignore[arg-type]
+            lookup_timeout_s=lookup_timeout_s,
             metrics=NoMetrics(),
             clock=clock,
         )
@@ -153,7 +158,10 @@ def test_the_last_known_answer_stands_while_floxhub_does_not(tmp_path: Path, fai
         await resolver.live(PUBLIC)
         assert len(hub.asked) == asked, "FloxHub has just failed: it is left alone for a moment"
         hub.says = "c2"
-        hub.go_on.set()
+        if failure is None:
+            hub.answered.clear()
+            hub.go_on.set()
+            await hub.answered.wait()
         clock.now += 3
         assert (await resolver.live(PUBLIC)).snapshot.commit == "c2"
 
@@ -185,6 +193,45 @@ def test_without_a_last_known_answer_every_request_asks(tmp_path: Path) -> None:
         assert (await resolver.live(PUBLIC)).outcome is Outcome.FRESH
 
     run(test, tmp_path)
+
+
+def test_an_answer_is_as_old_as_its_question(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        hub.go_on.clear()
+        first = asyncio.create_task(resolver.live(PUBLIC))
+        await hub.was_asked.wait()
+        clock.now += 30
+        hub.go_on.set()
+        answer = await first
+        assert (answer.outcome, answer.age_s) == (Outcome.FRESH, 30)
+        hub.says = "c2"
+        assert (await resolver.live(PUBLIC)).snapshot.commit == "c2", "thirty seconds are not fresh"
+
+    run(test, tmp_path, lookup_timeout_s=WAIT_S)
+
+
+@pytest.mark.parametrize("max_stale_s", [None, 10.0], ids=["however-old", "too-old"])
+def test_nobody_waits_anew_for_a_question_that_others_waited_for_in_vain(
+    tmp_path: Path, max_stale_s: float | None
+) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        await resolver.live(PUBLIC)
+        clock.now += 100
+        hub.go_on.clear()
+        hub.was_asked.clear()
+        first = asyncio.create_task(resolver.live(PUBLIC))
+        await hub.was_asked.wait()
+        clock.now += LONG_S
+        for stale in (resolver.pinned(PUBLIC, 1), resolver.proved(PUBLIC)):
+            assert (await stale).outcome is Outcome.STALE
+        second = asyncio.create_task(resolver.live(PUBLIC))
+        if max_stale_s is None:
+            assert (await second).outcome is Outcome.STALE
+        hub.go_on.set()
+        assert ((await first).outcome, len(hub.asked)) == (Outcome.FRESH, 2)
+        await second
+
+    run(test, tmp_path, lookup_timeout_s=LONG_S, max_stale_s=max_stale_s)
 
 
 def test_not_found_is_good_for_a_moment_and_takes_the_last_known_answer_away(tmp_path: Path) -> None:
