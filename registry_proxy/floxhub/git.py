@@ -7,6 +7,7 @@ Layout of the repositories: FH §1.2; a depth-1 fetch of one branch holds every 
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -38,6 +39,14 @@ _MAX_OBJECTS = 200_000
 _MAX_REFS_BYTES = 4 * 1024 * 1024
 """Some 60,000 branches; dulwich takes three times as much memory for them."""
 _HEADS = b"refs/heads/"
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """Where a branch stands: a commit, 40 hex characters. `needed_token`: FloxHub wanted to see one before it said."""
+
+    commit: str
+    needed_token: bool
 
 
 class FloxHubGit:
@@ -77,8 +86,8 @@ class FloxHubGit:
         have: Callable[[str], bool],
         folder: Path,
         deadline: Deadline,
-    ) -> str:
-        """The commit of the environment's branch; unless the caller says to `have` it, it is in `folder` afterwards.
+    ) -> Tip:
+        """The tip of the environment's branch; unless the caller says to `have` it, it is in `folder` afterwards.
 
         Two round trips for a known commit, three for a new one, one more where FloxHub asks for the token. `folder` is
         the caller's, who removes it when this raises one of FloxHub's errors; it is made when there is a pack to come,
@@ -121,7 +130,7 @@ class FloxHubGit:
             raise storage_failed(folder, error) from error
         finally:
             pack.remove()
-        return tip.decode()
+        return Tip(tip.decode(), needed_token=client.challenged)
 
     def _fetch_pack(
         self, client: GitClient, branch: Ref, wanted: "DetermineWantsFunc", pack: "_IncomingPack"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import anyio.to_thread
 
 from registry_proxy.errors import RegistryError
+from registry_proxy.floxhub.asking import Shown
 from registry_proxy.floxhub.credential import View
 from registry_proxy.floxhub.snapshot import Snapshot
 from registry_proxy.floxhub.snapshots import Snapshots
@@ -65,6 +66,15 @@ class KnownViews:
         while len(self._views) > _MAX_REMEMBERED:
             self._views.popitem(last=False)
         return known
+
+    async def learn(self, shown: Shown, asked: View, at: float) -> None:
+        """An environment is shown to everybody, or else to who has the right: what was of the other kind is past."""
+        known = self.entry(shown.view)
+        known.snapshot, known.confirmed_at, known.failure = shown.snapshot, at, None
+        other = asked if shown.view != asked else asked.everybodys
+        past = self._views.get(other)
+        if other != shown.view and past is not None and past.snapshot is not None:
+            await self.forget(other)
 
     async def forget(self, view: View) -> None:
         """Under the name that was asked for, and the one that FloxHub spells: either is found after a restart."""

@@ -4,6 +4,7 @@ Belongs here: freshness, one question in flight for each environment and credent
 itself is `asking.py`'s; what an answer says is `snapshot.py`'s, remembering it `known.py`'s.
 
 Everything is kept for a credential: what was learnt with one is never served to another that has not proved itself.
+What FloxHub shows without asking for a token is everybody's.
 """
 
 import asyncio
@@ -17,8 +18,8 @@ from typing import Protocol
 
 from registry_proxy.errors import FloxHubUnavailable, RegistryError
 from registry_proxy.flights import Flights
-from registry_proxy.floxhub.asking import is_final
-from registry_proxy.floxhub.credential import View
+from registry_proxy.floxhub.asking import Shown, is_final
+from registry_proxy.floxhub.credential import ANONYMOUS, View
 from registry_proxy.floxhub.known import Known, KnownViews
 from registry_proxy.floxhub.snapshot import Snapshot
 from registry_proxy.floxhub.snapshots import Snapshots
@@ -41,7 +42,7 @@ class Outcome(StrEnum):
 class FloxHub(Protocol):
     """Whoever answers a question; `asking.py` has the real one."""
 
-    async def answer(self, view: View, known: Snapshot | None) -> Snapshot: ...
+    async def answer(self, view: View, known: Snapshot | None) -> Shown: ...
 
 
 class ResolverMetrics(Protocol):
@@ -113,6 +114,8 @@ class Resolver:
         resolution = self._cached(view, known, self._freshness.live_s) if known is not None else None
         if resolution is not None:
             self._metrics.resolved(resolution.outcome, None)
+        elif view.credential is not ANONYMOUS:
+            return self.fresh(view.everybodys)
         return resolution
 
     def lost(self, snapshot: Snapshot) -> None:
@@ -124,14 +127,33 @@ class Resolver:
         await self._flights.aclose()
 
     async def _resolve(self, view: View, max_age_s: float, max_stale_s: float | None = None) -> Resolution:
-        known = await self._known.of(view)
         try:
-            resolution = self._at_hand(view, known, max_age_s, max_stale_s) or await self._ask(view, known, max_stale_s)
+            resolution = await self._everybodys(view, max_age_s, max_stale_s)
+            resolution = resolution or await self._through(view, max_age_s, max_stale_s)
         except RegistryError as error:
             self._metrics.resolved(Outcome.NOT_FOUND if is_final(error) else Outcome.FAILED, None)
             raise
         self._metrics.resolved(resolution.outcome, resolution.age_s if resolution.outcome is Outcome.STALE else None)
         return resolution
+
+    async def _everybodys(self, view: View, max_age_s: float, max_stale_s: float | None) -> Resolution | None:
+        """What FloxHub shows to everybody, if it does: it is asked for that once, and not by every token that comes.
+
+        It is the same question: FloxHub is shown a token only when it asks for one.
+        """
+        everybodys = view.everybodys
+        if view == everybodys or (await self._known.of(everybodys)).snapshot is None:
+            return None
+        try:
+            return await self._through(everybodys, max_age_s, max_stale_s)
+        except RegistryError as error:
+            if is_final(error):
+                return None
+            raise
+
+    async def _through(self, view: View, max_age_s: float, max_stale_s: float | None) -> Resolution:
+        known = await self._known.of(view)
+        return self._at_hand(view, known, max_age_s, max_stale_s) or await self._ask(view, known, max_stale_s)
 
     def _at_hand(self, view: View, known: Known, max_age_s: float, max_stale_s: float | None) -> Resolution | None:
         """An answer that needs no waiting: fresh, or the last known one where FloxHub just failed to answer, or where
@@ -189,7 +211,7 @@ class Resolver:
         began, known = self._clock(), self._known.entry(view)
         known.asking_since = began
         try:
-            snapshot = await asking.answer(view, known.snapshot)
+            shown = await asking.answer(view, known.snapshot)
         except RegistryError as error:
             self._known.entry(view).fail(error, self._clock())
             if is_final(error):
@@ -197,9 +219,8 @@ class Resolver:
             raise
         finally:
             known.asking_since = None
-        known = self._known.entry(view)
-        known.snapshot, known.confirmed_at, known.failure = snapshot, began, None
-        return Resolution(snapshot, Outcome.FRESH, max(0.0, self._clock() - began))
+        await self._known.learn(shown, view, began)
+        return Resolution(shown.snapshot, Outcome.FRESH, max(0.0, self._clock() - began))
 
     def _stale_or_raise(self, known: Known, error: RegistryError, max_stale_s: float | None) -> Resolution:
         stale = None if is_final(error) else self._stale(known, max_stale_s)

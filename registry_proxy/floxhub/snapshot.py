@@ -15,7 +15,7 @@ from registry_proxy.errors import EnvironmentUnusable, ManifestUnknown
 from registry_proxy.floxhub.git import CommitFiles
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Snapshot:
     """`environment` is spelled as FloxHub spells it, `commit` is 40 hex characters."""
 

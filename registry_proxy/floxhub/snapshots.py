@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from weakref import WeakValueDictionary
 
 from flox_formats.environment import EnvironmentName
 from registry_proxy.content.durable import flush_folder, flush_tree, storage_failed, write_whole
@@ -56,6 +57,7 @@ class Snapshots:
     def __init__(self, root: Path) -> None:
         self._root, self._staging = root, root / ".staging"
         self._locks = tuple(Lock() for _ in range(_LOCKS))
+        self._read = WeakValueDictionary[tuple[EnvironmentName, str], Snapshot]()
         try:
             shutil.rmtree(self._staging, ignore_errors=True)
             self._staging.mkdir(parents=True)
@@ -76,7 +78,7 @@ class Snapshots:
                 # A time to come: the clock was set back since, and nobody knows how old this is, but that it is.
                 age_s = abs(time.time() - pointer.stat().st_mtime)
                 try:
-                    return Remembered(Snapshot.read(environment, commit, home / commit), age_s)
+                    return Remembered(self._snapshot(environment, commit), age_s)
                 except (EnvironmentUnusable, FloxHubGarbled):
                     self.drop(home / commit)
         return None
@@ -105,7 +107,7 @@ class Snapshots:
                     return known
                 if not here:
                     self._move_in(environment, commit, fetched.folder)
-                snapshot = Snapshot.read(environment, commit, home / commit)
+                snapshot = self._snapshot(environment, commit)
                 self._staging.mkdir(parents=True, exist_ok=True)  # an operator may have emptied everything
                 write_whole(pointer, commit.encode(), staging=self._staging)
                 _touched(pointer, fetched.asked_at)
@@ -130,6 +132,14 @@ class Snapshots:
         environment = self._spelled(environment)
         with suppress(OSError), self._lock(environment):
             (self._home(environment) / _pointer(viewer)).unlink(missing_ok=True)
+
+    def _snapshot(self, environment: EnvironmentName, commit: str) -> Snapshot:
+        """One for all viewers, with the lock: those of a large environment would each take a hundred kilobytes."""
+        found = self._read.get((environment, commit))
+        if found is None:
+            found = Snapshot.read(environment, commit, self._home(environment) / commit)
+            self._read[environment, commit] = found
+        return found
 
     def _spelled(self, environment: EnvironmentName) -> EnvironmentName:
         if not self._home(environment).is_dir():

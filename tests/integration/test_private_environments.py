@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +285,7 @@ def test_a_token_that_is_revoked_is_shown_nothing_whatever_becomes_of_asking_wit
         for _ in range(2):
             # The question without the token, then with it; when it is asked without it again, FloxHub fails.
             hub.upstream.fault, hub.upstream.only, hub.upstream.spare = fault, "info/refs", 2
+            hub.upstream.retry_after = "0"
             answer = client.get(f"{PRIVATE}/manifests/live", headers=basic(RIGHT))
             assert (answer.status_code, "token rejected" in message(answer)) == (401, True), answer.text
 
@@ -299,6 +300,34 @@ def test_a_disk_that_fails_keeps_nothing_shown(hub: Hub) -> None:
         assert (fresh.headers["docker-content-digest"], fresh.headers["floxbridge-resolution"]) == (digest, "fresh")
         hide(hub, "web")
         assert [client.get(f"{PUBLIC}/manifests/{what}").status_code for what in ("live", digest)] == [401, 401]
+
+
+def test_invented_tokens_cost_a_public_environment_nothing(hub: Hub) -> None:
+    settings = replace(hub.world.settings(**hub.settings), resolve_ttl_s=60.0)
+    live = f"{PUBLIC}/manifests/live"
+    with running_registry(settings) as client:
+        digest = digest_of(client, "live", PUBLIC)
+        asked = len(hub.upstream.requests)
+        for number in range(70):
+            answer = client.get(live, headers=basic(f"flox_pat_invented_{number}"))
+            assert (answer.status_code, answer.headers["floxbridge-resolution"]) == (200, "cached")
+        assert len(hub.upstream.requests) == asked
+    kept = [path.name for path in (hub.world.root / "state" / "floxhub" / "acme" / "web").glob("current.*")]
+    assert kept == ["current.public"]
+    hub.upstream.fault = Fault.SERVER_ERROR
+    with running_registry(settings) as client:
+        for headers in ({}, basic(RIGHT), basic("flox_pat_renewed")):
+            answer = client.get(live, headers=headers)
+            assert (answer.status_code, answer.headers["docker-content-digest"]) == (200, digest)
+
+
+def test_a_token_is_not_shown_for_a_public_environment_whatever_the_spelling(hub: Hub) -> None:
+    hub.world.push("other/Mixed", hub.world.package("hello", "hi"))
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        for _ in range(3):
+            answer = client.get("/v2/flox/empty/other/mixed/manifests/live", headers=basic(RIGHT))
+            assert (answer.status_code, answer.headers["floxbridge-resolution"]) == (200, "fresh")
+    assert hub.authorizations == []
 
 
 def hide(hub: Hub, name: str) -> None:

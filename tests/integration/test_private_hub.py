@@ -142,9 +142,11 @@ def test_our_own_client_sees_the_same(
             folder.mkdir()
 
             def fetched(environment: EnvironmentName = environment, folder: Path = folder) -> str:
-                return asking.fetch(
-                    environment, token=token, have=lambda commit: False, folder=folder, deadline=Deadline.after(30)
+                deadline = Deadline.after(30)
+                tip = asking.fetch(
+                    environment, token=token, have=lambda commit: False, folder=folder, deadline=deadline
                 )
+                return tip.commit
 
             if error is None:
                 assert fetched() == served.hub.commit(branch, environment.owner)

@@ -46,8 +46,8 @@ def commits(world: World) -> Iterator[tuple[Fetched, Fetched]]:
             folder = world.root / name
             folder.mkdir()
             deadline = Deadline.after(20)
-            commit = floxhub.fetch(NAME, token=None, have=lambda _: False, folder=folder, deadline=deadline)
-            return Fetched(commit, folder, NOW)
+            tip = floxhub.fetch(NAME, token=None, have=lambda _: False, folder=folder, deadline=deadline)
+            return Fetched(tip.commit, folder, NOW)
 
         yield fetched("first"), fetched("second")
 
@@ -74,6 +74,14 @@ def test_credentials_that_meet_new_commits_at_once(
 def commit_of(snapshots: Snapshots, viewer: str) -> str | None:
     latest = snapshots.latest(NAME, viewer)
     return latest.snapshot.commit if latest is not None else None
+
+
+def test_a_commit_takes_memory_once_however_many_are_shown_it(world: World, commits: tuple[Fetched, Fetched]) -> None:
+    snapshots = Snapshots(world.root / "kept")
+    shown = [snapshots.keep(NAME, viewer, again(commits[0], snapshots), None) for viewer in VIEWERS]
+    remembered = [snapshots.latest(NAME, viewer) for viewer in VIEWERS]
+    assert {id(snapshot) for snapshot in shown} == {id(latest.snapshot) for latest in remembered if latest is not None}
+    assert len({id(snapshot) for snapshot in shown}) == 1
 
 
 def test_an_answer_is_as_old_as_its_question(world: World, commits: tuple[Fetched, Fetched]) -> None:

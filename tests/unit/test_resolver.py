@@ -12,7 +12,8 @@ import pytest
 
 from flox_formats.environment import EnvironmentName
 from flox_formats.generations import Generations
-from registry_proxy.errors import EnvironmentUnknown, FloxHubUnavailable, RegistryError
+from registry_proxy.errors import EnvironmentPrivate, EnvironmentUnknown, FloxHubUnavailable, RegistryError
+from registry_proxy.floxhub.asking import Shown
 from registry_proxy.floxhub.credential import ANONYMOUS, Credential, View
 from registry_proxy.floxhub.git import CommitFiles
 from registry_proxy.floxhub.resolver import Freshness, Outcome, Resolver
@@ -41,10 +42,14 @@ class Conversation:
 
 @dataclass
 class FloxHub:
-    """Answers with `says`, after `go_on` where that is not set; counts how often it was asked, and by whom. `asking`
-    tells the last conversation, unless it is gone."""
+    """Answers with `says`, after `go_on` where that is not set; counts how often it was asked, and by whom.
+
+    Where it is `private`, it wants a token; else it shows everybody the same. `asking` tells the last conversation,
+    unless it is gone.
+    """
 
     says: str | RegistryError = "c1"
+    private: bool = False
     asked: list[View] = field(default_factory=list)
     asking: Callable[[], Conversation | None] = lambda: None
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -54,7 +59,7 @@ class FloxHub:
     def __post_init__(self) -> None:
         self.go_on.set()
 
-    async def answer(self, view: View, known: Snapshot | None) -> Snapshot:
+    async def answer(self, view: View, known: Snapshot | None) -> Shown:
         conversation = Conversation()
         self.asking = ref(conversation)
         self.asked.append(view)
@@ -63,7 +68,9 @@ class FloxHub:
         self.answered.set()
         if isinstance(self.says, RegistryError):
             raise copy(self.says)
-        return snapshot(self.says)
+        if self.private and view == view.everybodys:
+            raise EnvironmentPrivate("who asks?")
+        return Shown(snapshot(self.says), view if self.private else view.everybodys)
 
 
 class Clock:
@@ -284,6 +291,7 @@ def test_two_hundred_requests_are_one_question_and_the_first_may_go_away(tmp_pat
 
 def test_what_one_credential_learnt_is_not_served_to_another(tmp_path: Path) -> None:
     async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        hub.private = True
         await resolver.live(ALICE)
         hub.says = FloxHubUnavailable("HTTP 500")
         for other in (BOB, PUBLIC):
@@ -295,8 +303,57 @@ def test_what_one_credential_learnt_is_not_served_to_another(tmp_path: Path) -> 
     run(test, tmp_path)
 
 
+def test_what_everybody_is_shown_is_asked_for_once_whoever_asks(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        assert (await resolver.live(ALICE)).outcome is Outcome.FRESH
+        for view in (BOB, PUBLIC, ALICE):
+            assert (await resolver.live(view)).outcome is Outcome.CACHED
+            assert resolver.fresh(view) is not None
+        assert hub.asked == [ALICE]
+        hub.says = FloxHubUnavailable("HTTP 500")
+        clock.now += 100
+        for view in (PUBLIC, BOB):
+            assert (await resolver.live(view)).outcome is Outcome.STALE
+        assert hub.asked == [ALICE, PUBLIC]
+
+    run(test, tmp_path)
+
+
+def test_what_becomes_private_is_at_once_nobodys_who_has_no_right(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        for view in (PUBLIC, ALICE):
+            await resolver.live(view)
+        hub.private = True
+        clock.now += 3
+        assert (await resolver.live(ALICE)).outcome is Outcome.FRESH
+        hub.says = FloxHubUnavailable("HTTP 500")
+        clock.now += 3
+        for view in (PUBLIC, BOB):
+            with pytest.raises(FloxHubUnavailable):
+                await resolver.proved(view)
+        assert (await resolver.live(ALICE)).outcome is Outcome.STALE
+
+    run(test, tmp_path)
+
+
+def test_what_becomes_public_is_everybodys(tmp_path: Path) -> None:
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        hub.private = True
+        await resolver.live(ALICE)
+        hub.private = False
+        clock.now += 3
+        await resolver.live(ALICE)
+        asked = len(hub.asked)
+        for view in (PUBLIC, BOB, ALICE):
+            assert (await resolver.live(view)).outcome is Outcome.CACHED
+        assert len(hub.asked) == asked
+
+    run(test, tmp_path)
+
+
 def test_a_proof_lasts_a_minute(tmp_path: Path) -> None:
     async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        hub.private = True
         await resolver.proved(ALICE)
         clock.now += 40
         await resolver.proved(ALICE)
