@@ -42,8 +42,9 @@ class Known:
 class KnownViews:
     """Bounded: what was asked for least recently is let go of; it is on disk."""
 
-    def __init__(self, snapshots: Snapshots, clock: Callable[[], float]) -> None:
-        self._snapshots, self._clock = snapshots, clock
+    def __init__(self, snapshots: Snapshots, *, old_s: float, clock: Callable[[], float]) -> None:
+        """What is on disk since a time to come is `old_s` seconds old at least: too old for everything."""
+        self._snapshots, self._old_s, self._clock = snapshots, old_s, clock
         self._views: OrderedDict[View, Known] = OrderedDict()
 
     def at_hand(self, view: View) -> Known | None:
@@ -56,7 +57,8 @@ class KnownViews:
             latest = await anyio.to_thread.run_sync(self._snapshots.latest, view.environment, view.credential.viewer)
             known = self.entry(view)
             if latest is not None and known.snapshot is None and known.failure is None:
-                known.snapshot, known.confirmed_at = latest.snapshot, self._clock() - latest.age_s
+                age_s = max(latest.age_s, self._old_s) if latest.since_a_time_to_come else latest.age_s
+                known.snapshot, known.confirmed_at = latest.snapshot, self._clock() - age_s
         return known
 
     def entry(self, view: View) -> Known:

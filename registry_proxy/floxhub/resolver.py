@@ -86,7 +86,8 @@ class Resolver:
         """A caller waits `lookup_timeout_s` at most; the question goes on. Without `asking` FloxHub is never asked."""
         self._asking, self._freshness, self._clock = asking, freshness, clock
         self._lookup_timeout_s, self._metrics = lookup_timeout_s, metrics
-        self._known = KnownViews(snapshots, clock)
+        old_s = max(freshness.live_s, freshness.pinned_s, _PROOF_S)
+        self._known = KnownViews(snapshots, old_s=old_s, clock=clock)
         self._flights = Flights[View, Resolution]("floxhub")
 
     async def live(self, view: View) -> Resolution:

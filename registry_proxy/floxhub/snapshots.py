@@ -28,10 +28,15 @@ _LOCKS = 64
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A snapshot from disk, and how many seconds ago FloxHub confirmed it."""
+    """A snapshot from disk, and how many seconds ago FloxHub confirmed it.
+
+    `since_a_time_to_come`: the clock was set back since; nobody knows how old it is, but that it is, and that the clock
+    was wrong by `age_s` at least.
+    """
 
     snapshot: Snapshot
     age_s: float
+    since_a_time_to_come: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,9 @@ class Snapshots:
             pointer = home / _pointer(viewer)
             commit = _commit_of(pointer)
             if self.has(environment, commit):
-                # A time to come: the clock was set back since, and nobody knows how old this is, but that it is.
-                age_s = abs(time.time() - pointer.stat().st_mtime)
+                age_s = time.time() - pointer.stat().st_mtime
                 try:
-                    return Remembered(self._snapshot(environment, commit), age_s)
+                    return Remembered(self._snapshot(environment, commit), abs(age_s), age_s < 0)
                 except (EnvironmentUnusable, FloxHubGarbled):
                     self.drop(home / commit)
         return None

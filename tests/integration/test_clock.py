@@ -29,9 +29,12 @@ def known(world: World) -> str:
     return digest
 
 
+@pytest.mark.parametrize("ahead_s", [HOUR_S, 50.0, 5.0])
 @pytest.mark.parametrize("tag", ["live", "1", "digest"])
-def test_what_may_be_old_is_asked_for_again(world: World, known: str, tag: str) -> None:
-    with running_registry(world.settings(resolve_ttl_s=60.0)) as client:
+def test_what_may_be_old_is_asked_for_again(world: World, known: str, tag: str, ahead_s: float) -> None:
+    """Also where it seems to be of a moment that is just to come: it is then as old as the clock was set back."""
+    set_back(world.root / "state", ahead_s - HOUR_S)
+    with running_registry(world.settings(resolve_ttl_s=100.0, pinned_ttl_s=100.0)) as client:
         assert digest_of(client, known if tag == "digest" else tag) == known
         scraped = Scraped(client)
     assert scraped("floxbridge_resolutions_total", outcome="fresh") == 1
