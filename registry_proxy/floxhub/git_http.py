@@ -35,6 +35,9 @@ _ADVERTISEMENT = "application/x-git-upload-pack-advertisement"
 _LIST_BRANCHES = b"command=ls-refs"
 _MAX_RETRY_AFTER_S = 3600
 _MAX_REST_BYTES = 64 * 1024
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BASIC = re.compile(r"(?:^|,)\s*basic(?=[\s,]|$)", re.IGNORECASE)
+"""A challenge among others: https://www.rfc-editor.org/rfc/rfc9110#field.www-authenticate"""
 
 
 class GitClient(AbstractHttpGitClient):
@@ -118,7 +121,8 @@ class GitClient(AbstractHttpGitClient):
         return self._answer
 
     def _asks_for_token(self, answer: "_Answer") -> bool:
-        asked = answer.headers.get("www-authenticate", "").lower().startswith("basic")
+        challenges = _QUOTED.sub("", answer.headers.get("www-authenticate", ""))
+        asked = _BASIC.search(challenges) is not None
         return answer.status == 401 and asked and self._token is not None and not self.challenged
 
 

@@ -330,6 +330,38 @@ def test_a_token_is_not_shown_for_a_public_environment_whatever_the_spelling(hub
     assert hub.authorizations == []
 
 
+@pytest.mark.parametrize(
+    ("challenges", "status"),
+    [
+        pytest.param(['Basic realm="FloxHub"'], 200, id="plain"),
+        pytest.param(["BASIC"], 200, id="nothing-more"),
+        pytest.param(["Negotiate", 'Basic realm="x"'], 200, id="two-lines"),
+        pytest.param(['Bearer realm="a, b",scope="c" , basic realm="x"'], 200, id="one-line"),
+        pytest.param(["Negotiate"], 401, id="another"),
+        pytest.param(['Bearer realm="to, Basic users"'], 401, id="in-quotes"),
+        pytest.param(['Digest realm="x", basic=1'], 401, id="a-parameter"),
+        pytest.param(["Basically"], 401, id="a-longer-word"),
+        pytest.param([], 401, id="none"),
+    ],
+)
+def test_a_token_is_shown_to_who_asks_for_one_as_basic(hub: Hub, challenges: list[str], status: int) -> None:
+    """Joined or not, and whatever else FloxHub's proxy takes."""
+
+    async def asking(scope: Any, receive: Any, send: Any) -> None:
+        async def challenge(message: Any) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 401:
+                others = [pair for pair in message["headers"] if pair[0].lower() != b"www-authenticate"]
+                asked = [(b"www-authenticate", text.encode()) for text in challenges]
+                message = {**message, "headers": [*others, *asked]}
+            await send(message)
+
+        await hub.upstream(scope, receive, challenge)
+
+    with serving(asking) as url, running_registry(hub.world.settings(hub_dir=None, floxhub_url=url)) as client:
+        assert client.get(f"{PRIVATE}/manifests/live", headers=basic(RIGHT)).status_code == status
+    assert bool(hub.authorizations) == (status == 200)
+
+
 def hide(hub: Hub, name: str) -> None:
     exact = EnvironmentName("acme", "Mixed" if name == "mixed" else name)
     local.set_visibility(hub.world.hub, exact, Visibility.PRIVATE)
