@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,11 @@ NOT_SHARED = ("private, no-cache", "Authorization")
 def test_every_route_by_every_caller(hub: Hub, knows_it_all: bool) -> None:
     with running_registry(hub.world.settings("teller", **hub.settings)) as teller:
         private, public = paths_of(teller, PRIVATE), paths_of(teller, PUBLIC)
-    with running_registry(hub.world.settings("asked", **hub.settings)) as client:
+    remembered = {
+        "resolve_ttl_s": 600.0,
+        "missing_ttl_s": 600.0,
+    }  # so that each caller is a question, and not each path
+    with running_registry(hub.world.settings("asked", **hub.settings, **remembered)) as client:
         if knows_it_all:
             paths_of(client, PRIVATE)
         for caller, headers in CALLERS.items():
@@ -303,7 +307,7 @@ def test_a_disk_that_fails_keeps_nothing_shown(hub: Hub) -> None:
 
 
 def test_invented_tokens_cost_a_public_environment_nothing(hub: Hub) -> None:
-    settings = replace(hub.world.settings(**hub.settings), resolve_ttl_s=60.0)
+    settings = hub.world.settings(**hub.settings, resolve_ttl_s=60.0)
     live = f"{PUBLIC}/manifests/live"
     with running_registry(settings) as client:
         digest = digest_of(client, "live", PUBLIC)
@@ -381,6 +385,19 @@ def test_while_floxhub_is_away_each_sees_what_it_was_shown_also_after_a_restart(
             assert int(answer.headers["age"]) >= 0, route
             for other in ({}, basic(FOREIGN), basic(WRONG)):
                 assert client.get(path, headers=other).status_code == 503, route
+
+
+def test_offline_floxhub_is_asked_nothing_on_any_route(hub: Hub) -> None:
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        private, public = paths_of(client, PRIVATE), paths_of(client, PUBLIC)
+    asked = len(hub.upstream.requests)
+    with running_registry(hub.world.settings(**hub.settings, offline=True)) as client:
+        for path in (*private.values(), *public.values(), f"{PUBLIC}/manifests/9", "/v2/flox/empty/acme/x/tags/list"):
+            known_to_all = path in public.values()
+            for caller, headers in CALLERS.items():
+                status = 200 if known_to_all or (path in private.values() and caller in ALLOWED) else 503
+                assert client.get(path, headers=headers).status_code == status, (caller, path)
+    assert len(hub.upstream.requests) == asked
 
 
 def test_no_token_is_left_anywhere(hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:
