@@ -136,6 +136,24 @@ def test_an_answer_that_is_asked_for_often_is_renewed_before_it_is_old(tmp_path:
     run(test, tmp_path)
 
 
+def test_what_was_asked_together_does_not_stay_together(tmp_path: Path) -> None:
+    """Up to a quarter of its time an answer is good for less, at random; before that it always is."""
+    views = [View(EnvironmentName("acme", f"web{number}"), ANONYMOUS) for number in range(200)]
+
+    async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
+        for age_s, outcomes in (
+            (0, {Outcome.FRESH}),
+            (LONG_S * 0.7, {Outcome.CACHED}),
+            (LONG_S * 0.875, {Outcome.CACHED, Outcome.FRESH}),
+        ):
+            clock.now = 1000.0 + age_s
+            assert {(await resolver.pinned(view, 1)).outcome for view in views} == outcomes
+        clock.now += LONG_S
+        assert {(await resolver.pinned(view, 1)).outcome for view in views} == {Outcome.FRESH}
+
+    run(test, tmp_path, pinned_s=LONG_S)
+
+
 def test_a_pinned_generation_is_good_for_longer(tmp_path: Path) -> None:
     async def test(hub: FloxHub, resolver: Resolver, clock: Clock) -> None:
         await resolver.pinned(PUBLIC, 1)
