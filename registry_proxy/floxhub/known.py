@@ -17,6 +17,8 @@ from registry_proxy.floxhub.snapshot import Snapshot
 from registry_proxy.floxhub.snapshots import Snapshots
 
 _MAX_REMEMBERED = 10_000
+_MAX_CHANGES = 100_000
+"""In the histories of all that is remembered together; each takes a kilobyte, with the generation that it made."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class KnownViews:
         """What is on disk since a time to come is `old_s` seconds old at least: too old for everything."""
         self._snapshots, self._old_s, self._clock = snapshots, old_s, clock
         self._views: OrderedDict[View, Known] = OrderedDict()
+        self._changes = 0
 
     def at_hand(self, view: View) -> Known | None:
         """As `of`, where the disk need not be looked at."""
@@ -58,21 +61,22 @@ class KnownViews:
             known = self.entry(view)
             if latest is not None and known.snapshot is None and known.failure is None:
                 age_s = max(latest.age_s, self._old_s) if latest.since_a_time_to_come else latest.age_s
-                known.snapshot, known.confirmed_at = latest.snapshot, self._clock() - age_s
+                known.confirmed_at = self._clock() - age_s
+                self._hold(known, latest.snapshot)
         return known
 
     def entry(self, view: View) -> Known:
         """What is in memory, or the place for it."""
         known = self._views.setdefault(view, Known())
         self._views.move_to_end(view)
-        while len(self._views) > _MAX_REMEMBERED:
-            self._views.popitem(last=False)
+        self._let_go()
         return known
 
     async def learn(self, shown: Shown, asked: View, at: float) -> None:
         """An environment is shown to everybody, or else to who has the right: what was of the other kind is past."""
         known = self.entry(shown.view)
-        known.snapshot, known.confirmed_at, known.failure = shown.snapshot, at, None
+        known.confirmed_at, known.failure = at, None
+        self._hold(known, shown.snapshot)
         other = asked if shown.view != asked else asked.everybodys
         past = self._views.get(other)
         if other != shown.view and past is not None and past.snapshot is not None:
@@ -82,13 +86,27 @@ class KnownViews:
         """Under the name that was asked for, and the one that FloxHub spells: either is found after a restart."""
         known = self.entry(view)
         names = {view.environment} | ({known.snapshot.environment} if known.snapshot is not None else set())
-        known.snapshot = None
+        self._hold(known, None)
         for name in names:
             await anyio.to_thread.run_sync(self._snapshots.forget, name, view.credential.viewer)
 
     def lost(self, snapshot: Snapshot) -> None:
         """The files of its commit are gone."""
         which = (snapshot.environment, snapshot.commit)
-        for known in self._views.values():
+        for known in list(self._views.values()):
             if known.snapshot is not None and (known.snapshot.environment, known.snapshot.commit) == which:
-                known.snapshot = None
+                self._hold(known, None)
+
+    def _hold(self, known: Known, snapshot: Snapshot | None) -> None:
+        self._changes += _size(snapshot) - _size(known.snapshot)
+        known.snapshot = snapshot
+        self._let_go()
+
+    def _let_go(self) -> None:
+        while len(self._views) > _MAX_REMEMBERED or (self._changes > _MAX_CHANGES and len(self._views) > 1):
+            _, past = self._views.popitem(last=False)
+            self._changes -= _size(past.snapshot)
+
+
+def _size(snapshot: Snapshot | None) -> int:
+    return len(snapshot.generations.history) if snapshot is not None else 0
