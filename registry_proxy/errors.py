@@ -148,3 +148,5 @@ class StorageFailed(RegistryError):
 
 class CommitLost(StorageFailed):
     """The files of a commit are not where they were put: FloxHub has to be asked for them again."""
+
+    retry_after_s = 1

@@ -105,7 +105,7 @@ def test_a_commit_whose_files_are_lost_is_fetched_again(world: World, tag: str) 
             shutil.rmtree(folder)
         first = client.get(f"{WEB}/manifests/{tag}")
         if first.status_code != 200:
-            assert (first.status_code, "ask again" in message(first)) == (503, True)
+            assert (first.status_code, first.headers["retry-after"], "ask again" in message(first)) == (503, "1", True)
         assert digest_of(client, tag) == right
 
 
