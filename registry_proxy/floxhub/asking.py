@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class FloxHubAnswer:
     """What FloxHub shows, and through which view: everybody's, unless it wanted to see the token first."""
 
     snapshot: Snapshot
@@ -60,7 +60,7 @@ class Asking:
         self._threads = anyio.CapacityLimiter(max_threads)
         self._pause, self._why_pause = Deadline.after(0), ""
 
-    async def answer(self, view: View, known: Snapshot | None) -> Shown:
+    async def answer(self, view: View, known: Snapshot | None) -> FloxHubAnswer:
         """What FloxHub shows to who has a view, kept on disk. `known` is what it showed through this one before.
 
         A rejected token is tried without, so that public environments go on working. Raises FloxHub's errors.
@@ -68,9 +68,9 @@ class Asking:
         self._refuse_in_a_pause()
         began, outcome = time.monotonic(), "failed"
         try:
-            shown = await self._with_fall_back(view, known)
+            answer = await self._with_fall_back(view, known)
             outcome = "ok"
-            return shown
+            return answer
         except _NOT_SHOWN:
             outcome = "not_found"
             raise
@@ -84,7 +84,7 @@ class Asking:
             error.retry_after_s = left_s
             raise error
 
-    async def _with_fall_back(self, view: View, known: Snapshot | None) -> Shown:
+    async def _with_fall_back(self, view: View, known: Snapshot | None) -> FloxHubAnswer:
         deadline = Deadline.after(self._timeout_s)
         try:
             return await self._as_spelled(view, known, deadline)
@@ -94,7 +94,7 @@ class Asking:
             except RegistryError:  # whatever it is: what the token was shown is no longer this caller's
                 raise rejected from None
 
-    async def _as_spelled(self, view: View, known: Snapshot | None, deadline: Deadline) -> Shown:
+    async def _as_spelled(self, view: View, known: Snapshot | None, deadline: Deadline) -> FloxHubAnswer:
         not_found: EnvironmentUnknown | EnvironmentPrivate | None = None
         if known is None or known.environment == view.environment:
             try:
@@ -104,10 +104,14 @@ class Asking:
         exact = await self._spelled(view, not_found, deadline)
         return await self._fetch(view, exact, known if known and known.environment == exact else None, deadline)
 
-    async def _fetch(self, view: View, exact: EnvironmentName, known: Snapshot | None, deadline: Deadline) -> Shown:
+    async def _fetch(
+        self, view: View, exact: EnvironmentName, known: Snapshot | None, deadline: Deadline
+    ) -> FloxHubAnswer:
         return await self._in_thread(lambda: self._fetch_blocking(view, exact, known, deadline))
 
-    def _fetch_blocking(self, view: View, exact: EnvironmentName, known: Snapshot | None, deadline: Deadline) -> Shown:
+    def _fetch_blocking(
+        self, view: View, exact: EnvironmentName, known: Snapshot | None, deadline: Deadline
+    ) -> FloxHubAnswer:
         folder, asked_at = self._snapshots.new_folder(), time.time()
         try:
             tip = self._git.fetch(
@@ -119,7 +123,7 @@ class Asking:
             )
             through = view if tip.needed_token else view.everybodys
             fetched = Fetched(tip.commit, folder, asked_at)
-            return Shown(self._snapshots.keep(exact, through.credential.viewer, fetched, known), through)
+            return FloxHubAnswer(self._snapshots.keep(exact, through.credential.viewer, fetched, known), through)
         finally:
             self._snapshots.drop(folder)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import anyio.to_thread
 
 from registry_proxy.errors import RegistryError
-from registry_proxy.floxhub.asking import Shown
+from registry_proxy.floxhub.asking import FloxHubAnswer
 from registry_proxy.floxhub.credential import View
 from registry_proxy.floxhub.snapshot import Snapshot
 from registry_proxy.floxhub.snapshots import Snapshots
@@ -72,14 +72,14 @@ class KnownViews:
         self._let_go()
         return known
 
-    async def learn(self, shown: Shown, asked: View, at: float) -> None:
+    async def learn(self, answer: FloxHubAnswer, asked: View, at: float) -> None:
         """An environment is shown to everybody, or else to who has the right: what was of the other kind is past."""
-        known = self.entry(shown.view)
+        known = self.entry(answer.view)
         known.confirmed_at, known.failure = at, None
-        self._hold(known, shown.snapshot)
-        other = asked if shown.view != asked else asked.everybodys
+        self._hold(known, answer.snapshot)
+        other = asked if answer.view != asked else asked.everybodys
         past = self._views.get(other)
-        if other != shown.view and past is not None and past.snapshot is not None:
+        if other != answer.view and past is not None and past.snapshot is not None:
             await self.forget(other)
 
     async def forget(self, view: View) -> None:

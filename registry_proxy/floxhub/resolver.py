@@ -18,7 +18,7 @@ from typing import Protocol
 
 from registry_proxy.errors import FloxHubUnavailable, RegistryError
 from registry_proxy.flights import Flights
-from registry_proxy.floxhub.asking import Shown, is_final
+from registry_proxy.floxhub.asking import FloxHubAnswer, is_final
 from registry_proxy.floxhub.credential import ANONYMOUS, View
 from registry_proxy.floxhub.known import Known, KnownViews
 from registry_proxy.floxhub.snapshot import Snapshot
@@ -42,7 +42,7 @@ class Outcome(StrEnum):
 class FloxHub(Protocol):
     """Whoever answers a question; `asking.py` has the real one."""
 
-    async def answer(self, view: View, known: Snapshot | None) -> Shown: ...
+    async def answer(self, view: View, known: Snapshot | None) -> FloxHubAnswer: ...
 
 
 class ResolverMetrics(Protocol):
@@ -212,7 +212,7 @@ class Resolver:
         began, known = self._clock(), self._known.entry(view)
         known.asking_since = began
         try:
-            shown = await asking.answer(view, known.snapshot)
+            answer = await asking.answer(view, known.snapshot)
         except RegistryError as error:
             self._known.entry(view).fail(error, self._clock())
             if is_final(error):
@@ -220,8 +220,8 @@ class Resolver:
             raise
         finally:
             known.asking_since = None
-        await self._known.learn(shown, view, began)
-        return Resolution(shown.snapshot, Outcome.FRESH, max(0.0, self._clock() - began))
+        await self._known.learn(answer, view, began)
+        return Resolution(answer.snapshot, Outcome.FRESH, max(0.0, self._clock() - began))
 
     def _stale_or_raise(self, known: Known, error: RegistryError, max_stale_s: float | None) -> Resolution:
         stale = None if is_final(error) else self._stale(known, max_stale_s)

@@ -135,10 +135,7 @@ NOT_SHARED = ("private, no-cache", "Authorization")
 def test_every_route_by_every_caller(hub: Hub, knows_it_all: bool) -> None:
     with running_registry(hub.world.settings("teller", **hub.settings)) as teller:
         private, public = paths_of(teller, PRIVATE), paths_of(teller, PUBLIC)
-    remembered = {
-        "resolve_ttl_s": 600.0,
-        "missing_ttl_s": 600.0,
-    }  # so that each caller is a question, and not each path
+    remembered = {"resolve_ttl_s": 600.0, "missing_ttl_s": 600.0}  # a question for each caller, and not for each path
     with running_registry(hub.world.settings("asked", **hub.settings, **remembered)) as client:
         if knows_it_all:
             paths_of(client, PRIVATE)

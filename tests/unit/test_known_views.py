@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flox_formats.environment import EnvironmentName
 from flox_formats.generations import Generations
-from registry_proxy.floxhub.asking import Shown
+from registry_proxy.floxhub.asking import FloxHubAnswer
 from registry_proxy.floxhub.credential import ANONYMOUS, View
 from registry_proxy.floxhub.git import CommitFiles
 from registry_proxy.floxhub.known import KnownViews
@@ -30,9 +30,9 @@ def view(number: int) -> View:
     return View(EnvironmentName("acme", f"web{number}"), ANONYMOUS)
 
 
-def shown(number: int, generations: Generations) -> Shown:
+def shown(number: int, generations: Generations) -> FloxHubAnswer:
     name = view(number).environment
-    return Shown(Snapshot(name, "c1", generations, CommitFiles(Path("nowhere"), "c1")), view(number))
+    return FloxHubAnswer(Snapshot(name, "c1", generations, CommitFiles(Path("nowhere"), "c1")), view(number))
 
 
 def remembered(known: KnownViews, numbers: range) -> list[int]:

@@ -13,7 +13,7 @@ import pytest
 from flox_formats.environment import EnvironmentName
 from flox_formats.generations import Generations
 from registry_proxy.errors import EnvironmentPrivate, EnvironmentUnknown, FloxHubUnavailable, RegistryError
-from registry_proxy.floxhub.asking import Shown
+from registry_proxy.floxhub.asking import FloxHubAnswer
 from registry_proxy.floxhub.credential import ANONYMOUS, Credential, View
 from registry_proxy.floxhub.git import CommitFiles
 from registry_proxy.floxhub.resolver import Freshness, Outcome, Resolver
@@ -59,7 +59,7 @@ class FloxHub:
     def __post_init__(self) -> None:
         self.go_on.set()
 
-    async def answer(self, view: View, known: Snapshot | None) -> Shown:
+    async def answer(self, view: View, known: Snapshot | None) -> FloxHubAnswer:
         conversation = Conversation()
         self.asking = ref(conversation)
         self.asked.append(view)
@@ -70,7 +70,7 @@ class FloxHub:
             raise copy(self.says)
         if self.private and view == view.everybodys:
             raise EnvironmentPrivate("who asks?")
-        return Shown(snapshot(self.says), view if self.private else view.everybodys)
+        return FloxHubAnswer(snapshot(self.says), view if self.private else view.everybodys)
 
 
 class Clock:
