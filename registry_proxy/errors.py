@@ -161,3 +161,9 @@ class StorageFailed(RegistryError):
 
     status, code = 503, "UNAVAILABLE"
     retry_after_s = 10
+
+
+class CommitLost(StorageFailed):
+    """The files of a commit are not where they were put: FloxHub has to be asked for them again."""
+
+    retry_after_s = 1

@@ -122,7 +122,9 @@ class Settings:
     resolve_ttl_s: float = setting(2.0, seconds, "how long the answer which generation is live is good")
     pinned_ttl_s: float = setting(60.0, seconds, "how long the answer what generation N is is good")
     missing_ttl_s: float = setting(2.0, seconds, "how long the answer that something does not exist is good")
-    max_stale_s: float | None = setting(None, seconds, "oldest last known answer served while FloxHub is silent")
+    max_stale_s: float | None = setting(
+        None, seconds, "oldest last known answer which generation is live, while FloxHub is silent"
+    )
     offline: bool = setting(False, flag, "never ask FloxHub: serve the last known answers only")
     lookup_timeout_s: float = setting(3.0, positive_seconds, "how long a request waits for FloxHub")
     fetch_timeout_s: float = setting(60.0, positive_seconds, "how long one conversation with FloxHub may take in all")

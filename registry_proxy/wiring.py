@@ -21,11 +21,12 @@ from registry_proxy.content.store import ContentStore
 from registry_proxy.endpoints.callers import Callers
 from registry_proxy.floxhub.asking import Asking, AskingMetrics
 from registry_proxy.floxhub.cluster_token import ClusterToken, TokenEvents
+from registry_proxy.floxhub.deadline import PunctualClient
 from registry_proxy.floxhub.git import FloxHubGit
 from registry_proxy.floxhub.hub_tokens import HubTokens
 from registry_proxy.floxhub.local_server import serve_hub_app
 from registry_proxy.floxhub.resolver import Freshness, Resolver, ResolverMetrics
-from registry_proxy.floxhub.snapshot import Snapshots
+from registry_proxy.floxhub.snapshots import Snapshots
 from registry_proxy.floxhub.urls import FloxHubUrls
 from registry_proxy.log import Log
 from registry_proxy.nix.binary_cache import open_cache
@@ -99,7 +100,8 @@ async def open_registry(
     """Opens the state directory and the clients; closes all of it. Raises SettingsInvalid, StorageFailed."""
     step = httpx2.Timeout(settings.cache_timeout_s, connect=settings.connect_timeout_s)
     headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
-    with httpx2.Client(timeout=step, headers=headers, limits=httpx2.Limits(keepalive_expiry=_KEPT_S)) as git_http:
+    patience = httpx2.Timeout(settings.fetch_timeout_s, connect=settings.connect_timeout_s)
+    with PunctualClient(timeout=patience, headers=headers, limits=httpx2.Limits(keepalive_expiry=_KEPT_S)) as git_http:
         async with MeasuredClient(metrics, timeout=step, headers=headers, follow_redirects=True) as cache_http:
             store = ContentStore(settings.state_dir / "content")
             holdings = Holdings(settings.state_dir / "repositories")
@@ -127,7 +129,8 @@ async def open_registry(
                 metrics=metrics,
             )
             token = cluster_token(settings, log)
-            images = GenerationImages(urls, store, holdings, threads)
+            await token.current()
+            images = GenerationImages(urls, store, holdings, threads, lost=resolver.lost)
             index_referrers = IndexReferrers(
                 closures,
                 store,
@@ -141,11 +144,13 @@ async def open_registry(
             hub = _embedded_hub(settings, log)
             _watch(metrics, store, downloads, token)
             counting = asyncio.create_task(anyio.to_thread.run_sync(store.count, abandon_on_cancel=True))
+            following = asyncio.create_task(token.follow(), name="cluster token")
             try:
                 yield Registry(Parts(EmptyImages(), environments, store, Callers(token), hub), environments, token)
             finally:
                 counting.cancel()
-                await asyncio.gather(counting, return_exceptions=True)
+                following.cancel()
+                await asyncio.gather(counting, following, return_exceptions=True)
                 for part in (images, index_referrers, resolver, closures, downloads):
                     await part.aclose()
 

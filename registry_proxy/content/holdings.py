@@ -116,6 +116,7 @@ class Holdings:
         text = json.dumps([holding.to_json() for holding in holdings]).encode()
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._staging.mkdir(exist_ok=True)  # an operator may have emptied everything
             write_whole(folder / f"{record.hex}.json", b'{"holdings":' + text + b"}", staging=self._staging)
         except OSError as error:
             raise storage_failed(folder, error) from error

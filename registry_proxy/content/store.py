@@ -77,6 +77,7 @@ class ContentStore:
     def stage(self) -> "StagedBlob":
         """A new blob, to be written, then committed or discarded."""
         try:
+            self._staging.mkdir(parents=True, exist_ok=True)  # an operator may have emptied everything
             return StagedBlob.create(self._staging, self._root, self.tally)
         except OSError as error:
             raise storage_failed(self._staging, error) from error

@@ -19,7 +19,8 @@ from registry_proxy.errors import EnvironmentUnusable, ManifestUnknown, StorageF
 from registry_proxy.explain.asked_image import AskedImage
 from registry_proxy.explain.evidence import Event, Evidence, NotExplained, Previous
 from registry_proxy.explain.labels import Labels
-from registry_proxy.floxhub.snapshot import Snapshot, newest_kept
+from registry_proxy.floxhub.snapshot import Snapshot
+from registry_proxy.floxhub.snapshots import newest_kept
 from registry_proxy.images.artifact import EMPTY_CONFIG
 from registry_proxy.images.content import INDEX, LAYER, LOCKFILE
 from registry_proxy.images.reference import PREFIX, GenerationTag, parse_tag

@@ -4,8 +4,10 @@ Belongs here: which requests a question takes (the token's fall-back, the spelli
 good, or that only one question is in flight (`resolver.py`).
 """
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import anyio
@@ -17,16 +19,26 @@ from registry_proxy.errors import (
     EnvironmentForbidden,
     EnvironmentPrivate,
     EnvironmentUnknown,
+    FloxHubUnavailable,
     RegistryError,
     TokenRejected,
 )
-from registry_proxy.floxhub.credential import ANONYMOUS, View
+from registry_proxy.floxhub.credential import View
+from registry_proxy.floxhub.deadline import Deadline
 from registry_proxy.floxhub.git import FloxHubGit
-from registry_proxy.floxhub.git_http import Deadline
-from registry_proxy.floxhub.snapshot import Snapshot, Snapshots
+from registry_proxy.floxhub.snapshot import Snapshot
+from registry_proxy.floxhub.snapshots import Fetched, Snapshots
 
 _NOT_SHOWN = (EnvironmentUnknown, EnvironmentPrivate, EnvironmentForbidden)
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FloxHubAnswer:
+    """What FloxHub shows, and through which view: everybody's, unless it wanted to see the token first."""
+
+    snapshot: Snapshot
+    view: View
 
 
 class AskingMetrics(Protocol):
@@ -36,80 +48,95 @@ class AskingMetrics(Protocol):
 
 
 class Asking:
-    """One question may take `timeout_s` in all; at most `max_threads` are asked at once."""
+    """One question may take `timeout_s` in all; at most `max_threads` are asked at once.
+
+    Where FloxHub says how long it wants to be left alone, that holds for every question.
+    """
 
     def __init__(
         self, git: FloxHubGit, snapshots: Snapshots, *, timeout_s: float, metrics: AskingMetrics, max_threads: int = 32
     ) -> None:
         self._git, self._snapshots, self._timeout_s, self._metrics = git, snapshots, timeout_s, metrics
         self._threads = anyio.CapacityLimiter(max_threads)
+        self._pause, self._why_pause = Deadline.after(0), ""
 
-    async def answer(self, view: View, known: Snapshot | None) -> Snapshot:
-        """What FloxHub shows through a view; kept on disk for it. `known` is its last answer.
+    async def answer(self, view: View, known: Snapshot | None) -> FloxHubAnswer:
+        """What FloxHub shows to who has a view, kept on disk. `known` is what it showed through this one before.
 
         A rejected token is tried without, so that public environments go on working. Raises FloxHub's errors.
         """
+        self._refuse_in_a_pause()
         began, outcome = time.monotonic(), "failed"
         try:
-            snapshot = await self._with_fall_back(view, known)
+            answer = await self._with_fall_back(view, known)
             outcome = "ok"
-            return snapshot
+            return answer
         except _NOT_SHOWN:
             outcome = "not_found"
             raise
         finally:
             self._metrics.upstream_answered("floxhub", outcome, time.monotonic() - began)
 
-    async def _with_fall_back(self, view: View, known: Snapshot | None) -> Snapshot:
-        viewer = view.credential.viewer
+    def _refuse_in_a_pause(self) -> None:
+        left_s = math.ceil(self._pause.left_s())
+        if left_s:
+            error = FloxHubUnavailable(f"{self._why_pause}; as it wants, it is asked nothing for another {left_s} s")
+            error.retry_after_s = left_s
+            raise error
+
+    async def _with_fall_back(self, view: View, known: Snapshot | None) -> FloxHubAnswer:
+        deadline = Deadline.after(self._timeout_s)
         try:
-            return await self._as_spelled(view.environment, viewer, view.credential.token, known)
+            return await self._as_spelled(view, known, deadline)
         except TokenRejected as rejected:
             try:
-                return await self._as_spelled(view.environment, viewer, ANONYMOUS.token, known)
-            except _NOT_SHOWN:
+                return await self._as_spelled(view.everybodys, known, deadline)
+            except RegistryError:  # whatever it is: what the token was shown is no longer this caller's
                 raise rejected from None
 
-    async def _as_spelled(
-        self, environment: EnvironmentName, viewer: str, token: str | None, known: Snapshot | None
-    ) -> Snapshot:
+    async def _as_spelled(self, view: View, known: Snapshot | None, deadline: Deadline) -> FloxHubAnswer:
         not_found: EnvironmentUnknown | EnvironmentPrivate | None = None
-        if known is None or known.environment == environment:
+        if known is None or known.environment == view.environment:
             try:
-                return await self._fetch(environment, viewer, token, known)
+                return await self._fetch(view, view.environment, known, deadline)
             except (EnvironmentUnknown, EnvironmentPrivate) as error:
                 not_found = error
-        exact = await self._spelled(environment, token, not_found)
-        return await self._fetch(exact, viewer, token, known if known and known.environment == exact else None)
+        exact = await self._spelled(view, not_found, deadline)
+        return await self._fetch(view, exact, known if known and known.environment == exact else None, deadline)
 
-    async def _fetch(self, exact: EnvironmentName, viewer: str, token: str | None, known: Snapshot | None) -> Snapshot:
-        return await self._in_thread(lambda: self._fetch_blocking(exact, viewer, token, known))
+    async def _fetch(
+        self, view: View, exact: EnvironmentName, known: Snapshot | None, deadline: Deadline
+    ) -> FloxHubAnswer:
+        return await self._in_thread(lambda: self._fetch_blocking(view, exact, known, deadline))
 
     def _fetch_blocking(
-        self, exact: EnvironmentName, viewer: str, token: str | None, known: Snapshot | None
-    ) -> Snapshot:
-        folder = self._snapshots.new_folder()
+        self, view: View, exact: EnvironmentName, known: Snapshot | None, deadline: Deadline
+    ) -> FloxHubAnswer:
+        folder, asked_at = self._snapshots.new_folder(), time.time()
         try:
-            commit = self._git.fetch(
+            tip = self._git.fetch(
                 exact,
-                token=token,
+                token=view.credential.token,
                 have=lambda commit: self._snapshots.has(exact, commit),
                 folder=folder,
-                deadline=Deadline.after(self._timeout_s),
+                deadline=deadline,
             )
-            return self._snapshots.keep(exact, viewer, commit, folder, known)
+            through = view if tip.needed_token else view.everybodys
+            fetched = Fetched(tip.commit, folder, asked_at)
+            return FloxHubAnswer(self._snapshots.keep(exact, through.credential.viewer, fetched, known), through)
         finally:
             self._snapshots.drop(folder)
 
     async def _spelled(
-        self, asked: EnvironmentName, token: str | None, not_found: EnvironmentUnknown | EnvironmentPrivate | None
+        self, view: View, not_found: EnvironmentUnknown | EnvironmentPrivate | None, deadline: Deadline
     ) -> EnvironmentName:
         """OCI names are lower case and FloxHub's are not (design 4.1): the one branch that differs only by case.
 
         `not_found` is what FloxHub said of the name as it was asked for. It may call any name private, where the owner
-        has private environments, so a list is asked for all the same.
+        has private environments, so a list is asked for all the same. Where it is None, FloxHub showed another spelling
+        through this view before; it wanted to see the token, if there is one, or this would be everybody's view.
         """
-        deadline = Deadline.after(self._timeout_s)
+        asked, token = view.environment, view.credential.token
         token_wanted = token is not None and (
             not_found is None or (isinstance(not_found, EnvironmentUnknown) and not_found.after_token)
         )
@@ -134,7 +161,12 @@ class Asking:
         )
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(function, limiter=self._threads)
+        try:
+            return await anyio.to_thread.run_sync(function, limiter=self._threads)
+        except FloxHubUnavailable as error:
+            if error.upstream_retry_after_s is not None:
+                self._pause, self._why_pause = Deadline.after(error.upstream_retry_after_s), str(error)
+            raise
 
 
 def is_final(error: RegistryError) -> bool:

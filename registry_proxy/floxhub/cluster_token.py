@@ -4,11 +4,13 @@ Belongs here: reading the file when it changes, and saying in time that the toke
 access token (`flox_…`) does not. An expired one is still used: FloxHub then knows who asks, and says so (FH §1.4).
 """
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import anyio.to_thread
 
@@ -36,17 +38,11 @@ class TokenEvents:
 class ClusterToken:
     """Without a file, or with one that cannot be used, requests are made as nobody in particular."""
 
-    def __init__(
-        self,
-        path: Path | None,
-        events: TokenEvents,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        calendar: Callable[[], float] = time.time,
-    ) -> None:
-        """`clock` tells when to look again, `calendar` what time of the world it is; both in seconds."""
-        self._path, self._events, self._clock = path, events, clock
-        self._credential, self._looked_at, self._seen = ANONYMOUS, float("-inf"), (0, 0, 0)
+    def __init__(self, path: Path | None, events: TokenEvents, *, calendar: Callable[[], float] = time.time) -> None:
+        """`calendar` tells what time of the world it is, in seconds. The file is read when it is first looked at."""
+        self._path, self._events = path, events
+        self._credential, self._seen, self._was_read = ANONYMOUS, (0, 0, 0), path is None
+        self._looking = Lock()
         remedy = "put a new one into the file"
         self._reminder = Reminder(f"FloxHub token in {path}", remedy, events.expiring, calendar=calendar)
 
@@ -57,19 +53,29 @@ class ClusterToken:
         return float(expires_at(token) or 0) if token is not None else 0.0
 
     def at_hand(self) -> Credential | None:
-        """The token, where the file need not be looked at for it."""
-        looked = self._path is None or self._clock() - self._looked_at < _LOOK_AGAIN_S
-        return self._credential if looked else None
+        """The token, where the file was read already."""
+        return self._credential if self._was_read else None
 
     async def current(self) -> Credential:
-        """The token as the file had it a second ago at most; ANONYMOUS without a file or a usable one."""
-        now = self._clock()
-        if self._path is not None and now - self._looked_at >= _LOOK_AGAIN_S:
-            self._looked_at = now
-            await anyio.to_thread.run_sync(self._look, self._path)
-            if self.expires_at:
-                self._reminder.look(self.expires_at - _WARN_AHEAD_S, self.expires_at)
+        """The token as it was last read, now if never before; ANONYMOUS without a file or a usable one."""
+        if not self._was_read:
+            await anyio.to_thread.run_sync(self.look_again)
         return self._credential
+
+    async def follow(self) -> None:
+        """Takes up changes and warns ahead, until cancelled."""
+        while self._path is not None:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            await anyio.to_thread.run_sync(self.look_again)
+
+    def look_again(self) -> None:
+        """Takes up a change, if there is one, and says that the token expires, when it is time to. Blocks."""
+        if self._path is not None:
+            with self._looking:
+                self._look(self._path)
+                self._was_read = True
+                if self.expires_at:
+                    self._reminder.look(self.expires_at - _WARN_AHEAD_S, self.expires_at)
 
     def _look(self, path: Path) -> None:
         try:

@@ -46,6 +46,11 @@ class View:
     environment: EnvironmentName
     credential: Credential
 
+    @property
+    def everybodys(self) -> "View":
+        """The same environment as it is shown to anyone, with a token and without."""
+        return View(self.environment, ANONYMOUS)
+
     def __str__(self) -> str:
         return str(self.environment)
 

@@ -7,10 +7,10 @@ Layout of the repositories: FH §1.2; a depth-1 fetch of one branch holds every 
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import httpx2
 from dulwich.client import FetchPackResult
 from dulwich.errors import GitProtocolError
 from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker, tree_lookup_path
@@ -19,9 +19,10 @@ from dulwich.refs import Ref
 
 from flox_formats.environment import EnvironmentName
 from registry_proxy.content.durable import storage_failed
-from registry_proxy.errors import EnvironmentUnknown, FloxHubGarbled, StorageFailed
+from registry_proxy.errors import CommitLost, EnvironmentUnknown, FloxHubGarbled, StorageFailed
+from registry_proxy.floxhub.deadline import Deadline, PunctualClient
 from registry_proxy.floxhub.garbage import GARBAGE
-from registry_proxy.floxhub.git_http import Deadline, GitClient
+from registry_proxy.floxhub.git_http import GitClient
 from registry_proxy.floxhub.pack_bounds import check_pack
 from registry_proxy.floxhub.pack_index import index_pack
 from registry_proxy.floxhub.urls import FloxHubUrls
@@ -40,10 +41,18 @@ _MAX_REFS_BYTES = 4 * 1024 * 1024
 _HEADS = b"refs/heads/"
 
 
-class FloxHubGit:
-    """Asks one FloxHub. `http` brings the timeouts of single steps; each call brings a deadline for the whole."""
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """Where a branch stands: a commit, 40 hex characters. `needed_token`: FloxHub wanted to see one before it said."""
 
-    def __init__(self, urls: FloxHubUrls, http: httpx2.Client) -> None:
+    commit: str
+    needed_token: bool
+
+
+class FloxHubGit:
+    """Asks one FloxHub. `http` brings the timeouts of single steps, each call a deadline for the whole."""
+
+    def __init__(self, urls: FloxHubUrls, http: PunctualClient) -> None:
         self._urls, self._http = urls, http
 
     def branches(self, owner: str, *, token: str | None, token_wanted: bool, deadline: Deadline) -> tuple[str, ...]:
@@ -77,11 +86,12 @@ class FloxHubGit:
         have: Callable[[str], bool],
         folder: Path,
         deadline: Deadline,
-    ) -> str:
-        """The commit of the environment's branch; unless the caller says to `have` it, it is in `folder` afterwards.
+    ) -> Tip:
+        """The tip of the environment's branch; unless the caller says to `have` it, it is in `folder` afterwards.
 
         Two round trips for a known commit, three for a new one, one more where FloxHub asks for the token. `folder` is
-        an empty directory of the caller's, who removes it when this raises one of FloxHub's errors.
+        the caller's, who removes it when this raises one of FloxHub's errors; it is made when there is a pack to come,
+        so that a disk that fails does not keep FloxHub from saying who may see what.
         """
         branch = Ref(_HEADS + environment.name.encode())
         url = self._urls.repository(environment.owner)
@@ -94,13 +104,17 @@ class FloxHubGit:
             max_pack_bytes=_MAX_PACK_BYTES,
         )
 
+        pack = _IncomingPack(folder)
+
         def wanted(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
             tip = refs.get(branch)
-            return [] if tip is None or have(tip.decode()) else [tip]
+            if tip is None or have(tip.decode()):
+                return []
+            pack.open()
+            return [tip]
 
-        pack_path = folder / "incoming.pack"
         try:
-            with closing(client), pack_path.open("xb") as pack:
+            with closing(client), closing(pack):
                 answer = self._fetch_pack(client, branch, wanted, pack)
                 client.finish()
             tip = answer.refs.get(branch)
@@ -108,19 +122,18 @@ class FloxHubGit:
                 unknown = EnvironmentUnknown(f"FloxHub at {self._urls.base} has no environment {environment}")
                 unknown.after_token = client.challenged
                 raise unknown
-            commit = tip.decode()
-            if not have(commit):
-                _keep(pack_path, folder, tip)
+            if pack.was_opened:
+                _keep(pack.path, folder, tip)
         except GARBAGE as error:
             raise self._garbled(environment.owner, error) from error
         except OSError as error:
             raise storage_failed(folder, error) from error
         finally:
-            pack_path.unlink(missing_ok=True)
-        return commit
+            pack.remove()
+        return Tip(tip.decode(), needed_token=client.challenged)
 
     def _fetch_pack(
-        self, client: GitClient, branch: Ref, wanted: "DetermineWantsFunc", pack: BinaryIO
+        self, client: GitClient, branch: Ref, wanted: "DetermineWantsFunc", pack: "_IncomingPack"
     ) -> FetchPackResult:
         return client.fetch_pack(
             "",
@@ -138,6 +151,35 @@ class FloxHubGit:
         return FloxHubGarbled(f"FloxHub at {url} answered with something that is not a git repository: {detail[:200]}")
 
 
+class _IncomingPack:
+    """The file of a pack that is asked for. Raises OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.path = folder, folder / "incoming.pack"
+        self._file: BinaryIO | None = None
+
+    @property
+    def was_opened(self) -> bool:
+        return self._file is not None
+
+    def open(self) -> None:
+        self._folder.mkdir(0o700, parents=True, exist_ok=True)  # it may hold what not everybody may see
+        self._file = self.path.open("xb")
+
+    def write(self, data: bytes) -> int:
+        if self._file is None:
+            raise GitProtocolError("a pack came that nobody asked for")
+        return self._file.write(data)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def remove(self) -> None:
+        if self._file is not None:
+            self.path.unlink(missing_ok=True)
+
+
 class CommitFiles:
     """The files of one fetched commit, read from the folder that `FloxHubGit.fetch` filled."""
 
@@ -147,15 +189,14 @@ class CommitFiles:
     def read(self, path: str) -> bytes | None:
         """A file of at most MAX_FILE_BYTES, or None where there is none.
 
-        Raises FloxHubGarbled on a broken tree, StorageFailed when the folder is gone or cannot be read.
+        Raises FloxHubGarbled on a broken tree, CommitLost when the folder is gone, StorageFailed when it cannot be
+        read.
         """
         store = DiskObjectStore(str(self._folder))
         try:
             tip = ObjectID(self._commit.encode())
             if tip not in store:
-                raise StorageFailed(
-                    f"commit {self._commit} is no longer in {self._folder}: ask again, to have it fetched"
-                )
+                raise CommitLost(f"commit {self._commit} is no longer in {self._folder}: ask again, to have it fetched")
             commit = store[tip]
             if not isinstance(commit, Commit):
                 raise FloxHubGarbled(f"FloxHub's branch stands at {self._commit}, which is no commit")

@@ -6,9 +6,11 @@ Meaning of the statuses: FH §1.6.
 
 import base64
 import contextlib
-import time
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -24,28 +26,18 @@ from registry_proxy.errors import (
     RegistryError,
     TokenRejected,
 )
+from registry_proxy.floxhub.deadline import Deadline, PunctualClient
 
 if TYPE_CHECKING:
     from dulwich.client import HTTPResponse
 
 _ADVERTISEMENT = "application/x-git-upload-pack-advertisement"
 _LIST_BRANCHES = b"command=ls-refs"
-_MAX_RETRY_AFTER_S = 300
+_MAX_RETRY_AFTER_S = 3600
 _MAX_REST_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """A moment of the monotonic clock after which nobody waits any longer."""
-
-    at: float
-
-    @classmethod
-    def after(cls, seconds: float) -> "Deadline":
-        return cls(time.monotonic() + seconds)
-
-    def left_s(self) -> float:
-        return max(0.0, self.at - time.monotonic())
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BASIC = re.compile(r"(?:^|,)\s*basic(?=[\s,]|$)", re.IGNORECASE)
+"""A challenge among others: https://www.rfc-editor.org/rfc/rfc9110#field.www-authenticate"""
 
 
 class GitClient(AbstractHttpGitClient):
@@ -57,7 +49,7 @@ class GitClient(AbstractHttpGitClient):
 
     def __init__(
         self,
-        http: httpx2.Client,
+        http: PunctualClient,
         url: str,
         *,
         token: str | None,
@@ -114,9 +106,8 @@ class GitClient(AbstractHttpGitClient):
 
     def _send(self, url: str, headers: dict[str, str] | None, body: bytes | None) -> "_Answer":
         self.finish()  # who asks on has understood what came before
-        request = self._http.build_request(
-            "GET" if body is None else "POST", url, headers=headers, content=body, timeout=self._deadline.left_s()
-        )
+        request = self._http.build_request("GET" if body is None else "POST", url, headers=headers, content=body)
+        self._http.keep(self._deadline)
         if self.challenged:
             secret = base64.b64encode(f"oauth:{self._token}".encode()).decode()
             request.headers["Authorization"] = f"Basic {secret}"
@@ -130,7 +121,8 @@ class GitClient(AbstractHttpGitClient):
         return self._answer
 
     def _asks_for_token(self, answer: "_Answer") -> bool:
-        asked = answer.headers.get("www-authenticate", "").lower().startswith("basic")
+        challenges = _QUOTED.sub("", answer.headers.get("www-authenticate", ""))
+        asked = _BASIC.search(challenges) is not None
         return answer.status == 401 and asked and self._token is not None and not self.challenged
 
 
@@ -194,10 +186,10 @@ def _unreachable(url: str, error: httpx2.HTTPError) -> FloxHubUnavailable:
 
 def _check_status(answer: _Answer, url: str, *, had_token: bool) -> None:
     if answer.status != 200:
-        raise _error_for(answer.status, url, answer.headers.get("retry-after", ""), had_token=had_token)
+        raise _error_for(answer.status, url, answer.headers, had_token=had_token)
 
 
-def _error_for(status: int, url: str, retry_after: str, *, had_token: bool) -> RegistryError:
+def _error_for(status: int, url: str, headers: Mapping[str, str], *, had_token: bool) -> RegistryError:
     if status == 401 and had_token:
         return TokenRejected(f"token rejected: FloxHub at {url} does not accept it; it may be expired or revoked")
     if status == 401:
@@ -214,7 +206,28 @@ def _error_for(status: int, url: str, retry_after: str, *, had_token: bool) -> R
         )
     if status == 429 or status >= 500:
         error = FloxHubUnavailable(f"FloxHub at {url} answered HTTP {status}")
-        if retry_after.isdecimal():
-            error.retry_after_s = error.upstream_retry_after_s = min(int(retry_after), _MAX_RETRY_AFTER_S)
+        seconds = _retry_after_s(headers)
+        if seconds:
+            error.retry_after_s = error.upstream_retry_after_s = min(seconds, _MAX_RETRY_AFTER_S)
         return error
     return FloxHubGarbled(f"FloxHub at {url} answered HTTP {status}, which git's protocol has no place for")
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> int | None:
+    """Whole seconds, 0 at least. A date is taken by the clock of whoever sent it, where that is told.
+
+    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    """
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
+    until, now = _date(text), _date(headers.get("date", "")) or datetime.now(UTC)
+    return None if until is None else max(0, math.ceil((until - now).total_seconds()))
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -1,31 +1,31 @@
 """How long an answer of FloxHub is good, and what is served when FloxHub is silent (the table of design section 6).
 
 Belongs here: freshness, one question in flight for each environment and credential, the last known answer. A question
-itself is `asking.py`'s; what an answer says is `snapshot.py`'s.
+itself is `asking.py`'s; what an answer says is `snapshot.py`'s, remembering it `known.py`'s.
 
 Everything is kept for a credential: what was learnt with one is never served to another that has not proved itself.
+What FloxHub shows without asking for a token is everybody's.
 """
 
 import asyncio
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-import anyio.to_thread
-
 from registry_proxy.errors import FloxHubUnavailable, RegistryError
 from registry_proxy.flights import Flights
-from registry_proxy.floxhub.asking import is_final
-from registry_proxy.floxhub.credential import View
-from registry_proxy.floxhub.snapshot import Snapshot, Snapshots
+from registry_proxy.floxhub.asking import FloxHubAnswer, is_final
+from registry_proxy.floxhub.credential import ANONYMOUS, View
+from registry_proxy.floxhub.known import Known, KnownViews
+from registry_proxy.floxhub.snapshot import Snapshot
+from registry_proxy.floxhub.snapshots import Snapshots
 
 _JITTER = 0.25
 _AHEAD = 0.5
-_MAX_REMEMBERED = 10_000
 _PROOF_S = 60.0
 
 
@@ -42,7 +42,7 @@ class Outcome(StrEnum):
 class FloxHub(Protocol):
     """Whoever answers a question; `asking.py` has the real one."""
 
-    async def answer(self, view: View, known: Snapshot | None) -> Snapshot: ...
+    async def answer(self, view: View, known: Snapshot | None) -> FloxHubAnswer: ...
 
 
 class ResolverMetrics(Protocol):
@@ -53,7 +53,7 @@ class ResolverMetrics(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """Seconds. `max_stale_s` None: a last known answer is served however old it is."""
+    """Seconds. `max_stale_s` None: a last known answer which generation is live is served however old it is."""
 
     live_s: float = 2.0
     pinned_s: float = 60.0
@@ -70,16 +70,6 @@ class Resolution:
     age_s: float
 
 
-@dataclass(slots=True)
-class _Known:
-    """What one credential was told of one environment, as it was asked for. Times are of the resolver's clock."""
-
-    snapshot: Snapshot | None = None
-    confirmed_at: float = 0.0
-    failure: RegistryError | None = None
-    failed_at: float = 0.0
-
-
 class Resolver:
     """Answers from memory, then disk, then FloxHub; a question belongs to a task of its own and to no request."""
 
@@ -94,13 +84,18 @@ class Resolver:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """A caller waits `lookup_timeout_s` at most; the question goes on. Without `asking` FloxHub is never asked."""
-        self._asking, self._snapshots, self._freshness, self._clock = asking, snapshots, freshness, clock
+        self._asking, self._freshness, self._clock = asking, freshness, clock
         self._lookup_timeout_s, self._metrics = lookup_timeout_s, metrics
-        self._known: OrderedDict[View, _Known] = OrderedDict()
-        self._flights = Flights[View, Snapshot]("floxhub")
+        old_s = max(freshness.live_s, freshness.pinned_s, _PROOF_S)
+        self._known = KnownViews(snapshots, old_s=old_s, clock=clock)
+        self._flights = Flights[View, Resolution]("floxhub")
 
     async def live(self, view: View) -> Resolution:
-        """Which generation is live. Raises FloxHub's errors and what Snapshot raises."""
+        """Which generation is live. No older than `max_stale_s`. Raises FloxHub's errors and what Snapshot raises."""
+        return await self._resolve(view, self._freshness.live_s, self._freshness.max_stale_s)
+
+    async def newest(self, view: View) -> Resolution:
+        """The same for a digest, which an answer of any age may have."""
         return await self._resolve(view, self._freshness.live_s)
 
     async def pinned(self, view: View, number: int) -> Resolution:
@@ -116,41 +111,68 @@ class Resolver:
 
     def fresh(self, view: View) -> Resolution | None:
         """The live answer, where it is so fresh that nothing has to be waited for."""
-        known = self._known.get(view)
+        known = self._known.at_hand(view)
         resolution = self._cached(view, known, self._freshness.live_s) if known is not None else None
         if resolution is not None:
             self._metrics.resolved(resolution.outcome, None)
+        elif view.credential is not ANONYMOUS:
+            return self.fresh(view.everybodys)
         return resolution
+
+    def lost(self, snapshot: Snapshot) -> None:
+        """The files of its commit are gone: whoever wants it next has FloxHub asked for them."""
+        self._known.lost(snapshot)
 
     async def aclose(self) -> None:
         """Ends the questions that are still in flight."""
         await self._flights.aclose()
 
-    async def _resolve(self, view: View, max_age_s: float) -> Resolution:
-        known = await self._remembered(view)
+    async def _resolve(self, view: View, max_age_s: float, max_stale_s: float | None = None) -> Resolution:
         try:
-            resolution = self._at_hand(view, known, max_age_s) or await self._ask(view, known)
+            resolution = await self._everybodys(view, max_age_s, max_stale_s)
+            resolution = resolution or await self._through(view, max_age_s, max_stale_s)
         except RegistryError as error:
             self._metrics.resolved(Outcome.NOT_FOUND if is_final(error) else Outcome.FAILED, None)
             raise
         self._metrics.resolved(resolution.outcome, resolution.age_s if resolution.outcome is Outcome.STALE else None)
         return resolution
 
-    def _at_hand(self, view: View, known: _Known, max_age_s: float) -> Resolution | None:
-        """An answer that needs no waiting: fresh, or the last known one just after FloxHub failed to answer."""
-        cached = self._cached(view, known, max_age_s)
-        if cached is not None or known.failure is None:
-            return cached
-        since_s = self._clock() - known.failed_at
-        if is_final(known.failure):
-            if since_s < self._freshness.missing_s:
-                raise known.failure
-            return None
-        if since_s < self._pause_s(known):
-            return self._stale_or_raise(known, known.failure)
-        return None
+    async def _everybodys(self, view: View, max_age_s: float, max_stale_s: float | None) -> Resolution | None:
+        """What FloxHub shows to everybody, if it does: it is asked for that once, and not by every token that comes.
 
-    def _cached(self, view: View, known: _Known, max_age_s: float) -> Resolution | None:
+        It is the same question: FloxHub is shown a token only when it asks for one.
+        """
+        everybodys = view.everybodys
+        if view == everybodys or (await self._known.of(everybodys)).snapshot is None:
+            return None
+        try:
+            return await self._through(everybodys, max_age_s, max_stale_s)
+        except RegistryError as error:
+            if is_final(error):
+                return None
+            raise
+
+    async def _through(self, view: View, max_age_s: float, max_stale_s: float | None) -> Resolution:
+        known = await self._known.of(view)
+        return self._at_hand(view, known, max_age_s, max_stale_s) or await self._ask(view, known, max_stale_s)
+
+    def _at_hand(self, view: View, known: Known, max_age_s: float, max_stale_s: float | None) -> Resolution | None:
+        """An answer that needs no waiting: fresh, or the last known one where FloxHub just failed to answer, or where
+        others waited in vain for the question that is under way."""
+        cached = self._cached(view, known, max_age_s)
+        if cached is not None:
+            return cached
+        if known.failure is not None:
+            since_s = self._clock() - known.failed_at
+            if is_final(known.failure) and since_s < self._freshness.missing_s:
+                raise copy(known.failure)
+            if known.snapshot is not None and since_s < self._freshness.live_s:
+                return self._stale_or_raise(known, copy(known.failure), max_stale_s)
+        since = known.asking_since
+        is_slow = since is not None and self._clock() - since >= self._lookup_timeout_s
+        return self._stale(known, max_stale_s) if is_slow else None
+
+    def _cached(self, view: View, known: Known, max_age_s: float) -> Resolution | None:
         age_s = self._age_s(known)
         if known.snapshot is None or age_s >= self._jittered_s(max_age_s):
             return None
@@ -158,7 +180,7 @@ class Resolver:
             self._refresh_ahead(view, known)
         return Resolution(known.snapshot, Outcome.CACHED, age_s)
 
-    def _refresh_ahead(self, view: View, known: _Known) -> None:
+    def _refresh_ahead(self, view: View, known: Known) -> None:
         """Asks while the answer is still good, so that nobody waits where an environment is asked for often.
 
         The older the answer, the likelier: replicas and environments that were asked together do not stay together.
@@ -168,76 +190,51 @@ class Resolver:
         if ripe and asking is not None and known.failure is None:
             self._flights.begin(view, lambda: self._question(asking, view))
 
-    async def _ask(self, view: View, known: _Known) -> Resolution:
+    async def _ask(self, view: View, known: Known, max_stale_s: float | None) -> Resolution:
         if self._asking is None:
             offline = FloxHubUnavailable(f"{view} is not known here, and FloxHub is not asked (--offline)")
-            return self._stale_or_raise(known, offline)
+            return self._stale_or_raise(known, offline, max_stale_s)
         asking = self._asking
         question = self._flights.join(view, lambda: self._question(asking, view))
         try:
-            snapshot = await asyncio.wait_for(question, self._lookup_timeout_s)
+            return await asyncio.wait_for(question, self._lookup_timeout_s)
         except TimeoutError:
             late = FloxHubUnavailable(
                 f"FloxHub did not answer for {view} within {self._lookup_timeout_s:g} s; asking goes on"
             )
-            known.failure, known.failed_at = late, self._clock()
-            return self._stale_or_raise(known, late)
+            known.fail(late, self._clock())
+            return self._stale_or_raise(known, late, max_stale_s)
         except RegistryError as error:
-            return self._stale_or_raise(known, error)
-        return Resolution(snapshot, Outcome.FRESH, 0.0)
+            return self._stale_or_raise(known, error, max_stale_s)
 
-    async def _question(self, asking: FloxHub, view: View) -> Snapshot:
+    async def _question(self, asking: FloxHub, view: View) -> Resolution:
         """Asks FloxHub, and remembers the answer or the failure for whoever comes next."""
+        began, known = self._clock(), self._known.entry(view)
+        known.asking_since = began
         try:
-            snapshot = await asking.answer(view, self._entry(view).snapshot)
+            answer = await asking.answer(view, known.snapshot)
         except RegistryError as error:
-            known = self._entry(view)
-            known.failure, known.failed_at = error, self._clock()
+            self._known.entry(view).fail(error, self._clock())
             if is_final(error):
-                known.snapshot = None
-                await anyio.to_thread.run_sync(self._snapshots.forget, view.environment, view.credential.viewer)
+                await self._known.forget(view)
             raise
-        known = self._entry(view)
-        known.snapshot, known.confirmed_at, known.failure = snapshot, self._clock(), None
-        return snapshot
+        finally:
+            known.asking_since = None
+        await self._known.learn(answer, view, began)
+        return Resolution(answer.snapshot, Outcome.FRESH, max(0.0, self._clock() - began))
 
-    async def _remembered(self, view: View) -> _Known:
-        known = self._known.get(view)
-        if known is None:
-            latest = await anyio.to_thread.run_sync(self._snapshots.latest, view.environment, view.credential.viewer)
-            known = self._entry(view)
-            if latest is not None and known.snapshot is None and known.failure is None:
-                known.snapshot, known.confirmed_at = latest.snapshot, self._clock() - latest.age_s
-        return known
-
-    def _entry(self, view: View) -> _Known:
-        known = self._known.setdefault(view, _Known())
-        self._known.move_to_end(view)
-        while len(self._known) > _MAX_REMEMBERED:
-            self._known.popitem(last=False)
-        return known
-
-    def _stale_or_raise(self, known: _Known, error: RegistryError) -> Resolution:
-        stale = None if is_final(error) else self._stale(known)
+    def _stale_or_raise(self, known: Known, error: RegistryError, max_stale_s: float | None) -> Resolution:
+        stale = None if is_final(error) else self._stale(known, max_stale_s)
         if stale is None:
             raise error
         return stale
 
-    def _stale(self, known: _Known) -> Resolution | None:
-        limit = self._freshness.max_stale_s
-        if known.snapshot is None or (limit is not None and self._age_s(known) > limit):
+    def _stale(self, known: Known, max_stale_s: float | None) -> Resolution | None:
+        if known.snapshot is None or (max_stale_s is not None and self._age_s(known) > max_stale_s):
             return None
         return Resolution(known.snapshot, Outcome.STALE, self._age_s(known))
 
-    def _pause_s(self, known: _Known) -> float:
-        """How long FloxHub is left alone after it failed.
-
-        As long as it asked for itself; where there is an answer to serve meanwhile, as long as that would be fresh.
-        """
-        asked_s = known.failure.upstream_retry_after_s if isinstance(known.failure, FloxHubUnavailable) else None
-        return max(asked_s or 0, self._freshness.live_s if known.snapshot is not None else 0)
-
-    def _age_s(self, known: _Known) -> float:
+    def _age_s(self, known: Known) -> float:
         return max(0.0, self._clock() - known.confirmed_at)
 
     def _jittered_s(self, age_s: float) -> float:

@@ -1,15 +1,9 @@
-"""What FloxHub said of one environment at one commit, and the folder where it is remembered.
+"""What FloxHub said of one environment at one commit.
 
-Belongs here: reading generations and lockfiles out of a fetched commit, and keeping the newest commit of each
-environment over restarts. Does not: asking (`git.py`), or how long an answer is good (`resolver.py`).
+Belongs here: reading generations and lockfiles out of a fetched commit. Does not: asking (`git.py`), or keeping it over
+restarts (`snapshots.py`).
 """
 
-import os
-import re
-import shutil
-import tempfile
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +11,11 @@ from flox_formats.environment import EnvironmentName
 from flox_formats.errors import FormatError
 from flox_formats.generations import Generation, Generations
 from flox_formats.lockfile import Lockfile
-from registry_proxy.content.durable import flush_folder, flush_tree, storage_failed, write_whole
-from registry_proxy.errors import EnvironmentUnusable, FloxHubGarbled, ManifestUnknown
+from registry_proxy.errors import EnvironmentUnusable, ManifestUnknown
 from registry_proxy.floxhub.git import CommitFiles
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_MAX_VIEWERS = 64
-"""Credentials remembered for each environment: tokens are renewed, and their pointers would pile up."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Snapshot:
     """`environment` is spelled as FloxHub spells it, `commit` is 40 hex characters."""
 
@@ -73,136 +62,3 @@ class Snapshot:
             return Lockfile.parse(data)
         except FormatError as error:
             raise EnvironmentUnusable(f"generation {number} of {self.environment}: {error}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """A snapshot from disk, and how many seconds ago FloxHub confirmed it."""
-
-    snapshot: Snapshot
-    age_s: float
-
-
-class Snapshots:
-    """`<root>/<owner>/<name>/<commit>/` holds a commit's objects; `current.<viewer>` beside it names the newest one
-    that a credential was shown, and was last touched when FloxHub confirmed it.
-
-    All of it blocks. A crash leaves the old `current` or the new one; what none of them names is swept.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root, self._staging = root, root / ".staging"
-        try:
-            shutil.rmtree(self._staging, ignore_errors=True)
-            self._staging.mkdir(parents=True)
-        except OSError as error:
-            raise storage_failed(root, error) from error
-
-    def latest(self, environment: EnvironmentName, viewer: str) -> Remembered | None:
-        """The newest commit that `viewer` was shown, or None. What is on disk and unreadable goes, to be fetched again.
-
-        A name that differs only by case is found too, if there is just one.
-        """
-        environment = self._spelled(environment)
-        home = self._home(environment)
-        with suppress(OSError):
-            pointer = home / _pointer(viewer)
-            commit = _commit_of(pointer)
-            if self.has(environment, commit):
-                # A time to come: the clock was set back since, and nobody knows how old this is, but that it is.
-                age_s = abs(time.time() - pointer.stat().st_mtime)
-                try:
-                    return Remembered(Snapshot.read(environment, commit, home / commit), age_s)
-                except (EnvironmentUnusable, FloxHubGarbled):
-                    self.drop(home / commit)
-        return None
-
-    def has(self, environment: EnvironmentName, commit: str) -> bool:
-        return _COMMIT.fullmatch(commit) is not None and (self._home(environment) / commit).is_dir()
-
-    def new_folder(self) -> Path:
-        """An empty folder for a fetch; `keep` or `drop` it."""
-        try:
-            return Path(tempfile.mkdtemp(dir=self._staging))
-        except OSError as error:
-            raise storage_failed(self._staging, error) from error
-
-    def drop(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-
-    def keep(
-        self, environment: EnvironmentName, viewer: str, commit: str, folder: Path, known: Snapshot | None
-    ) -> Snapshot:
-        """Makes `commit`, in `folder` unless it was here already, the newest that `viewer` was shown.
-
-        `known` is what it was shown before. Raises EnvironmentUnusable, FloxHubGarbled, StorageFailed.
-        """
-        home = self._home(environment)
-        pointer = home / _pointer(viewer)
-        try:
-            if known is not None and known.commit == commit and pointer.exists():
-                os.utime(pointer)
-                return known
-            if not self.has(environment, commit):
-                Snapshot.read(environment, commit, folder)
-                home.mkdir(parents=True, exist_ok=True)
-                flush_tree(folder)
-                folder.rename(home / commit)
-                flush_folder(home)
-            snapshot = Snapshot.read(environment, commit, home / commit)
-            write_whole(pointer, commit.encode(), staging=self._staging)
-            self._sweep(home, keep={commit, known.commit if known else commit})
-        except OSError as error:
-            raise storage_failed(home, error) from error
-        return snapshot
-
-    def forget(self, environment: EnvironmentName, viewer: str) -> None:
-        """FloxHub no longer shows the environment to `viewer`: neither will we after a restart."""
-        with suppress(OSError):
-            (self._home(environment) / _pointer(viewer)).unlink(missing_ok=True)
-
-    def _spelled(self, environment: EnvironmentName) -> EnvironmentName:
-        if not self._home(environment).is_dir():
-            with suppress(OSError):
-                names = [entry.name for entry in os.scandir(self._root / environment.owner)]
-                alike = [name for name in names if name.lower() == environment.name.lower()]
-                if len(alike) == 1:
-                    return EnvironmentName(environment.owner, alike[0])
-        return environment
-
-    def _home(self, environment: EnvironmentName) -> Path:
-        return self._root / environment.owner / environment.name
-
-    def _sweep(self, home: Path, keep: set[str]) -> None:
-        """Removes commits that nobody reads: all but the pointers' ones and the one before, which may be in use."""
-        pointers = sorted(home.glob("current.*"), key=lambda path: path.stat().st_mtime)
-        for pointer in pointers[:-_MAX_VIEWERS]:
-            pointer.unlink(missing_ok=True)
-        keep = keep | {_commit_of(pointer) for pointer in pointers[-_MAX_VIEWERS:]}
-        for entry in os.scandir(home):
-            if entry.is_dir() and entry.name not in keep:
-                shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def newest_kept(root: Path, environment: EnvironmentName) -> Snapshot | None:
-    """The newest commit that anybody was shown, spelled as asked or but for case. Only reads: a registry may run.
-
-    For whoever may read the files anyway; a request gets what its own credential was shown.
-    """
-    with suppress(OSError, ValueError, EnvironmentUnusable, FloxHubGarbled):  # ValueError: none, or several
-        owners = [it for it in root.iterdir() if it.name.lower() == environment.owner.lower()]
-        homes = [it for owner in owners for it in owner.iterdir() if it.name.lower() == environment.name.lower()]
-        exact = [it for it in homes if it == root / environment.owner / environment.name]
-        (home,) = exact or homes
-        pointer = max(home.glob("current.*"), key=lambda path: path.stat().st_mtime)
-        commit = _commit_of(pointer)
-        return Snapshot.read(EnvironmentName(home.parent.name, home.name), commit, home / commit)
-    return None
-
-
-def _commit_of(pointer: Path) -> str:
-    return pointer.read_bytes().decode(errors="replace").strip()
-
-
-def _pointer(viewer: str) -> str:
-    return f"current.{viewer}"

@@ -22,8 +22,10 @@ from registry_proxy.errors import (
     BlobUnknown,
     ClosureUnavailable,
     EnvironmentUnusable,
+    FloxHubUnavailable,
     ManifestUnknown,
     NixCacheUnavailable,
+    RegistryError,
 )
 from registry_proxy.floxhub.credential import View
 from registry_proxy.floxhub.resolver import Outcome, Resolution, Resolver
@@ -116,11 +118,13 @@ class EnvironmentImages:
         return TaggedIndex(index, resolution) if index is not None and resolution is not None else None
 
     async def _tagged(self, view: View, tag: Tag) -> tuple[Resolution, Generation]:
-        if isinstance(tag, GenerationTag):
-            resolution = await self._resolver.pinned(view, tag.number)
-            return resolution, resolution.snapshot.generation(tag.number)
-        resolution = await self._resolver.live(view)
-        return resolution, resolution.snapshot.live()
+        number = tag.number if isinstance(tag, GenerationTag) else None
+        resolution = await (self._resolver.live(view) if number is None else self._resolver.pinned(view, number))
+        snapshot = resolution.snapshot
+        try:
+            return resolution, snapshot.live() if number is None else snapshot.generation(number)
+        except ManifestUnknown as error:
+            raise _missing(resolution, error) from error
 
     async def tags(self, view: View) -> Shown[list[str]]:
         """In lexical order, as the specification wants them."""
@@ -132,13 +136,13 @@ class EnvironmentImages:
     async def manifest(self, view: View, digest: Digest) -> Shown[Content]:
         resolution, holding = await self._find(view, digest)
         if holding is None or holding.media_type not in _MANIFEST_TYPES:
-            raise ManifestUnknown(f"no generation of {view} has a manifest {digest}")
+            raise _missing(resolution, ManifestUnknown(f"no generation of {view} has a manifest {digest}"))
         return Shown(Content(holding.media_type, await self._stored(view, holding)), resolution)
 
     async def blob(self, view: View, digest: Digest) -> Shown[StoredBlob | AwayBlob]:
         resolution, holding = await self._find(view, digest)
         if holding is None:
-            raise BlobUnknown(f"no generation of {view} has a blob {digest}")
+            raise _missing(resolution, BlobUnknown(f"no generation of {view} has a blob {digest}"))
         return Shown(await self._held_blob(view, holding), resolution)
 
     async def _held_blob(self, view: View, holding: Holding) -> StoredBlob | AwayBlob:
@@ -159,13 +163,15 @@ class EnvironmentImages:
         To a platform manifest its closure artifact, to an index what `index_referrers.py` makes; to artifacts nothing.
         """
         resolution, holding = await self._find_cheaply(view, digest)
+        if holding is None and resolution.outcome is Outcome.STALE:
+            raise _missing(resolution, ManifestUnknown(f"no generation of {view} has a manifest {digest}"))
         if holding is None or holding.subject is not None or holding.media_type not in _MANIFEST_TYPES:
             return Shown(Listing(), resolution)
         if holding.media_type == MANIFEST and wanted not in (None, ARTIFACT_TYPE):
             return Shown(Listing(), resolution)
         subject = Content(holding.media_type, await self._stored(view, holding))
         if holding.media_type == INDEX:
-            resolution = await self._resolver.live(view)
+            resolution = await self._resolver.newest(view)
             return Shown(await self._referrers_of_index(resolution.snapshot, subject, wanted), resolution)
         closure = await self._closures.artifact(resolution.snapshot.environment, subject)
         return Shown(Listing((described(closure),)), resolution)
@@ -200,7 +206,7 @@ class EnvironmentImages:
         found = await self._walks.find(known, digest, lambda: self._holding(known, digest))
         if found is not None or resolution.outcome is Outcome.FRESH:
             return resolution, found
-        resolution = await self._resolver.live(view)
+        resolution = await self._resolver.newest(view)
         newer = resolution.snapshot
         if newer.commit != known.commit:
             found = await self._walks.find(newer, digest, lambda: self._holding(newer, digest))
@@ -253,3 +259,11 @@ class EnvironmentImages:
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(function, limiter=self._threads)
+
+
+def _missing(resolution: Resolution, error: RegistryError) -> RegistryError:
+    """`error`, if FloxHub has just said so; where it is silent it may have by now what it did not have then, and a
+    client that is told "not found" asks elsewhere."""
+    if resolution.outcome is not Outcome.STALE:
+        return error
+    return FloxHubUnavailable(f"{error}; that was {resolution.age_s:.0f} s ago, and FloxHub does not say what is new")

@@ -7,6 +7,7 @@ all, is a hundred: a registry for a thousand environments remembers all of their
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from flox_formats.environment import EnvironmentName
 from flox_formats.generations import Generation
 from registry_proxy.content.holdings import Holding, Holdings
 from registry_proxy.content.store import ContentStore
-from registry_proxy.errors import EnvironmentUnusable
+from registry_proxy.errors import CommitLost, EnvironmentUnusable
 from registry_proxy.flights import Flights
 from registry_proxy.floxhub.snapshot import Snapshot
 from registry_proxy.floxhub.urls import FloxHubUrls
@@ -42,8 +43,17 @@ class GenerationIndex:
 class GenerationImages:
     """One making in flight per generation."""
 
-    def __init__(self, urls: FloxHubUrls, store: ContentStore, holdings: Holdings, threads: anyio.CapacityLimiter):
-        self._urls, self._store, self._holdings, self._threads = urls, store, holdings, threads
+    def __init__(
+        self,
+        urls: FloxHubUrls,
+        store: ContentStore,
+        holdings: Holdings,
+        threads: anyio.CapacityLimiter,
+        *,
+        lost: Callable[[Snapshot], None],
+    ) -> None:
+        """`lost` is told of a snapshot whose files are gone."""
+        self._urls, self._store, self._holdings, self._threads, self._lost = urls, store, holdings, threads, lost
         self._images: OrderedDict[_ImageKey, EnvironmentImage] = OrderedDict()
         self._indexes: OrderedDict[_ImageKey, GenerationIndex] = OrderedDict()
         self._flights = Flights[_ImageKey, EnvironmentImage]("image")
@@ -92,7 +102,11 @@ class GenerationImages:
         return index
 
     async def _made(self, snapshot: Snapshot, generation: Generation) -> EnvironmentImage:
-        return await anyio.to_thread.run_sync(self._make, snapshot, generation, limiter=self._threads)
+        try:
+            return await anyio.to_thread.run_sync(self._make, snapshot, generation, limiter=self._threads)
+        except CommitLost:
+            self._lost(snapshot)
+            raise
 
     def _make(self, snapshot: Snapshot, generation: Generation) -> EnvironmentImage:
         """Blocks. The image is on disk, with its place in the repository, before anybody is told its digest."""

@@ -44,6 +44,8 @@ class FaultyUpstream:
     """The fault holds for paths that have this in them; the rest goes well."""
     spare: int = 0
     """So many requests for such paths go well before."""
+    retry_after: str = ""
+    """What answers with an error say of it; 7 seconds where there is nothing else with a 429."""
     requests: list[str] = field(default_factory=list)
     hanging: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
@@ -69,7 +71,8 @@ class FaultyUpstream:
             case Fault.CUT:
                 await self.app(scope, receive, _cutting(send))
             case _:
-                headers = {"Retry-After": "7"} if fault is Fault.TOO_MANY else None
+                retry_after = self.retry_after or ("7" if fault is Fault.TOO_MANY else "")
+                headers = {"Retry-After": retry_after} if retry_after else None
                 await Response("no", int(fault.value), headers)(scope, receive, send)
 
     def _fault_of(self, path: str) -> Fault:

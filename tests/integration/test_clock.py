@@ -29,9 +29,12 @@ def known(world: World) -> str:
     return digest
 
 
+@pytest.mark.parametrize("ahead_s", [HOUR_S, 50.0, 5.0])
 @pytest.mark.parametrize("tag", ["live", "1", "digest"])
-def test_what_may_be_old_is_asked_for_again(world: World, known: str, tag: str) -> None:
-    with running_registry(world.settings(resolve_ttl_s=60.0)) as client:
+def test_what_may_be_old_is_asked_for_again(world: World, known: str, tag: str, ahead_s: float) -> None:
+    """Also where it seems to be of a moment that is just to come: it is then as old as the clock was set back."""
+    set_back(world.root / "state", ahead_s - HOUR_S)
+    with running_registry(world.settings(resolve_ttl_s=100.0, pinned_ttl_s=100.0)) as client:
         assert digest_of(client, known if tag == "digest" else tag) == known
         scraped = Scraped(client)
     assert scraped("floxbridge_resolutions_total", outcome="fresh") == 1
@@ -53,3 +56,10 @@ def test_what_nobody_knows_the_age_of_is_as_old_as_the_clock_was_wrong(
 ) -> None:
     with running_registry(world.settings(**AWAY, max_stale_s=max_stale_s)) as client:
         assert client.get(f"{WEB}/manifests/live").status_code == status
+
+
+@pytest.mark.parametrize("path", ["manifests/1", "manifests/{known}", "referrers/{known}"])
+def test_what_a_number_or_a_digest_means_is_never_too_old(world: World, known: str, path: str) -> None:
+    with running_registry(world.settings(**AWAY, max_stale_s=60.0)) as client:
+        assert client.get(f"{WEB}/{path.format(known=known)}").status_code == 200
+        assert client.get(f"{WEB}/manifests/live").status_code == 503

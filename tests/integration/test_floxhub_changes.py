@@ -1,6 +1,7 @@
 """What its owner does to an environment on FloxHub, with plain git: rewrites, deletes, puts something else there."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,21 @@ def test_a_generation_that_is_rewritten_is_another_image(world: World, tmp_path:
         assert after != before
         assert digest_of(client, "live") == after
         assert digest_of(client, before) == before  # what runs by digest goes on running
+
+
+def test_a_switch_back_is_seen_when_the_answer_is_no_longer_fresh(world: World) -> None:
+    hello = world.package("hello", "hi")
+    world.push("acme/web", hello)
+    world.push("acme/web", hello, world.package("more", "there"))
+    with running_registry(world.settings(resolve_ttl_s=0.5)) as client:
+        first, second = digest_of(client, "1"), digest_of(client, "live")
+        assert first != second
+        world.switch("acme/web", 1)
+        deadline = time.monotonic() + 20
+        while (answer := client.get(f"{WEB}/manifests/live")).headers["docker-content-digest"] != first:
+            assert answer.headers["docker-content-digest"] == second
+            assert time.monotonic() < deadline, "it is served for ever"
+        assert digest_of(client, "2") == second
 
 
 def test_an_environment_that_is_deleted_and_comes_back(world: World) -> None:

@@ -3,8 +3,10 @@
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ import pytest
 
 from flox_formats.environment import EnvironmentName
 from registry_proxy.errors import RegistryError
+from registry_proxy.floxhub.deadline import Deadline, PunctualClient
 from registry_proxy.floxhub.git import FloxHubGit
-from registry_proxy.floxhub.git_http import Deadline
 from registry_proxy.floxhub.local_server import serve_hub_app
 from registry_proxy.floxhub.urls import FloxHubUrls
 from tests.integration.faulty_upstream import Fault, FaultyUpstream, serving
 from tests.integration.registry_rig import World, lock_of, running_registry
+from tests.integration.test_private_environments import basic
 from tests.integration.test_pull_api import WEB, digest_of, message
 
 WEB_NAME = EnvironmentName("acme", "web")
@@ -87,7 +90,7 @@ def test_an_answer_that_is_no_use_keeps_no_connection(
     """A hundred of them would be all that there are."""
     upstream, settings = hub
     upstream.only = where
-    with httpx2.Client(limits=httpx2.Limits(max_connections=1), timeout=5) as http:
+    with PunctualClient(limits=httpx2.Limits(max_connections=1), timeout=5) as http:
         floxhub = FloxHubGit(FloxHubUrls.parse(settings["floxhub_url"], None), http)
         for upstream.fault in (fault, fault, Fault.NONE):
             folder, upstream.spare = tmp_path / "fetched", spare
@@ -97,15 +100,83 @@ def test_an_answer_that_is_no_use_keeps_no_connection(
             shutil.rmtree(folder)
 
 
-def test_floxhub_is_left_alone_as_long_as_it_asks(world: World, hub: tuple[FaultyUpstream, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["nothing-known", "last-known"])
+@pytest.mark.parametrize("fault", [Fault.TOO_MANY, Fault.SERVER_ERROR, Fault.UNAVAILABLE])
+@pytest.mark.parametrize(
+    ("retry_after", "least", "most"),
+    [
+        pytest.param("120", 120, 120, id="seconds"),
+        pytest.param(None, 60, 122, id="date"),
+        pytest.param("9" * 9, 3600, 3600, id="for-ever"),
+    ],
+)
+def test_floxhub_is_left_alone_as_long_as_it_asks(
+    *,
+    world: World,
+    hub: tuple[FaultyUpstream, dict[str, Any]],
+    fault: Fault,
+    known: bool,
+    retry_after: str | None,
+    least: int,
+    most: int,
+) -> None:
+    """By every environment and every credential: it is one FloxHub that has too much to do."""
     upstream, settings = hub
-    upstream.fault = Fault.TOO_MANY
+    world.push("acme/api", world.package("hello", "hi"))
+    api = WEB.replace("/web", "/api")
     with running_registry(world.settings(**settings)) as client:
-        first = client.get(f"{WEB}/manifests/live")
-        asked = len(upstream.requests)
+        if known:
+            digest_of(client, "live")
+        upstream.fault = fault
+        upstream.retry_after = retry_after or formatdate(time.time() + 120, usegmt=True)
+        refused = client.get(f"{api}/manifests/live")
+        assert refused.status_code == 503
+        assert least <= int(refused.headers["retry-after"]) <= most
+        upstream.fault, asked = Fault.NONE, len(upstream.requests)
+        for headers in ({}, basic("flox_pat_one"), basic("flox_pat_two")):
+            for path in (f"{api}/manifests/live", f"{WEB}/manifests/live", f"{WEB}/tags/list"):
+                answer = client.get(path, headers=headers)
+                if known and path.startswith(WEB):
+                    assert answer.status_code == 200
+                    continue
+                assert (answer.status_code, least - 60 < int(answer.headers["retry-after"]) <= most) == (503, True)
+                assert "it is asked nothing" in message(answer)
+        assert len(upstream.requests) == asked
+
+
+@pytest.mark.parametrize(
+    "retry_after",
+    [
+        "",
+        "soon",
+        "0",
+        "-5",
+        "9" * 5000,
+        "Sat, 01 Jan 2000 00:00:00 GMT",
+        "Sat, 01 Jan 2000 00:00:00 +" + "9" * 20,
+        "1.5",
+    ],
+)
+def test_what_is_no_time_to_come_keeps_nobody_from_asking(
+    world: World, hub: tuple[FaultyUpstream, dict[str, Any]], retry_after: str
+) -> None:
+    upstream, settings = hub
+    with running_registry(world.settings(**settings)) as client:
+        upstream.fault, upstream.retry_after = Fault.UNAVAILABLE, retry_after
+        answer = client.get(f"{WEB}/manifests/live")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
         upstream.fault = Fault.NONE
-        second = client.get(f"{WEB}/manifests/live")
-        assert (first.headers["retry-after"], second.status_code, len(upstream.requests)) == ("7", 503, asked)
+        assert digest_of(client, "live")
+
+
+def test_a_pause_ends(world: World, hub: tuple[FaultyUpstream, dict[str, Any]]) -> None:
+    upstream, settings = hub
+    with running_registry(world.settings(**settings)) as client:
+        upstream.fault, upstream.retry_after = Fault.TOO_MANY, "1"
+        assert client.get(f"{WEB}/manifests/live").status_code == 503
+        upstream.fault, deadline = Fault.NONE, time.monotonic() + 20
+        while (answer := client.get(f"{WEB}/manifests/live")).status_code != 200:
+            assert time.monotonic() < deadline, answer.text
 
 
 @pytest.mark.parametrize(
@@ -125,6 +196,27 @@ def test_the_last_known_answer_is_served(
         answer = client.get(f"{WEB}/manifests/live")
         assert (answer.headers["docker-content-digest"], answer.headers["floxbridge-resolution"]) == (known, "stale")
         assert int(answer.headers["age"]) < 60
+
+
+UNKNOWN = "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize("path", ["manifests/7", f"manifests/{UNKNOWN}", f"blobs/{UNKNOWN}", f"referrers/{UNKNOWN}"])
+def test_what_the_last_known_answer_does_not_have_floxhub_may_have_by_now(
+    world: World, hub: tuple[FaultyUpstream, dict[str, Any]], path: str
+) -> None:
+    upstream, settings = hub
+    with running_registry(world.settings(**settings, pinned_ttl_s=0)) as client:
+        digest_of(client, "live")
+        known = client.get(f"{WEB}/{path}").status_code
+        assert known == (200 if "referrers" in path else 404)
+        upstream.fault = Fault.SERVER_ERROR
+        # What was proved a moment ago is enough for what is here, and not for saying that something is nowhere.
+        silent = client.get(f"{WEB}/{path}")
+        assert (silent.status_code, silent.headers["retry-after"]) == (503, "2")
+        assert "does not say what is new" in message(silent)
+        upstream.fault = Fault.NONE
+        assert client.get(f"{WEB}/{path}").status_code == known
 
 
 def test_nobody_listens_there(world: World) -> None:

@@ -1,6 +1,7 @@
 """What a running registry says of itself: `/metrics`, a line a request, and what `docs/operate.md` promises of both."""
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -120,6 +121,14 @@ def test_every_field_and_event_of_the_log_is_documented() -> None:
     assert events | {"request", "warning", "error", "critical"} == documented("event")
 
 
+def test_a_token_that_ends_is_told_by_a_registry_that_nobody_asks(world: World) -> None:
+    token, ends_at = world.root / "token", 1577836800
+    token.write_text(f"e30.{base64.urlsafe_b64encode(json.dumps({'exp': ends_at}).encode()).decode().rstrip('=')}.x")
+    with registry_process(world, "--floxhub-token-file", str(token)) as (client, program):
+        assert "expired at 2020-01-01" in str(program.wait_for("token_expiring", deadline_s=_START_S)["message"])
+        assert Scraped(client)("floxbridge_token_expiry_timestamp_seconds") == ends_at
+
+
 def test_a_pull_is_counted_and_logged(world: World) -> None:
     world.push("acme/web", world.package("hello", "hi"))
     with registry_process(world, "--resolve-ttl-s", "60") as (client, program):
@@ -135,14 +144,14 @@ def test_a_pull_is_counted_and_logged(world: World) -> None:
     assert scraped("floxbridge_requests_total", route="manifests", method="GET", status="404") == 1
     assert scraped("floxbridge_sent_bytes_total", route="blobs") == len(blob.content)
     assert scraped("floxbridge_request_duration_seconds_count", route="blobs") == 1
-    assert scraped("floxbridge_resolutions_total", outcome="fresh") == 2  # two credentials, two answers
-    assert scraped("floxbridge_upstream_duration_seconds_count", upstream="floxhub", outcome="ok") == 2
+    assert scraped("floxbridge_resolutions_total", outcome="fresh") == 1  # it is shown to everybody
+    assert scraped("floxbridge_upstream_duration_seconds_count", upstream="floxhub", outcome="ok") == 1
     assert scraped("floxbridge_requests_in_flight") == 1  # the scrape
     lines = [line for line in requests_of(program) if line["path"].startswith("/v2/")]
     facts = [{key: line.get(key) for key in ("method", "status", "generation", "outcome")} for line in lines]
     assert facts == [
         {"method": "GET", "status": 200, "generation": 1, "outcome": "fresh"},
-        {"method": "HEAD", "status": 200, "generation": 1, "outcome": "fresh"},
+        {"method": "HEAD", "status": 200, "generation": 1, "outcome": "cached"},
         {"method": "GET", "status": 200, "generation": None, "outcome": "cached"},
         {"method": "GET", "status": 404, "generation": None, "outcome": None},
     ]

@@ -5,6 +5,7 @@ One owner has a public and a private environment that share all of their bytes. 
 
 import base64
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -134,7 +135,8 @@ NOT_SHARED = ("private, no-cache", "Authorization")
 def test_every_route_by_every_caller(hub: Hub, knows_it_all: bool) -> None:
     with running_registry(hub.world.settings("teller", **hub.settings)) as teller:
         private, public = paths_of(teller, PRIVATE), paths_of(teller, PUBLIC)
-    with running_registry(hub.world.settings("asked", **hub.settings)) as client:
+    remembered = {"resolve_ttl_s": 600.0, "missing_ttl_s": 600.0}  # a question for each caller, and not for each path
+    with running_registry(hub.world.settings("asked", **hub.settings, **remembered)) as client:
         if knows_it_all:
             paths_of(client, PRIVATE)
         for caller, headers in CALLERS.items():
@@ -255,6 +257,117 @@ def test_an_environment_that_becomes_private_is_no_longer_shown(hub: Hub) -> Non
         assert client.get(f"{PUBLIC}/manifests/{digest}", headers=basic(RIGHT)).status_code == 200
 
 
+@pytest.mark.parametrize("asked", ["mixed", "Mixed", "lower"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["at-once", "after-a-restart"])
+def test_what_is_no_longer_shown_is_not_shown_by_a_restart_either(hub: Hub, asked: str, restarted: bool) -> None:
+    """`restarted` before it became private, so that what is forgotten was read from the disk."""
+    for name in ("Mixed", "lower"):
+        hub.world.push(f"acme/{name}", hub.world.package("hello", "hi"))
+    path, settings = f"/v2/flox/empty/acme/{asked}/manifests/live", hub.world.settings(**hub.settings)
+    with running_registry(settings) as client:
+        assert client.get(path).status_code == 200
+        if not restarted:
+            hide(hub, asked)
+            assert client.get(path).status_code == 401
+    if restarted:
+        hide(hub, asked)
+        with running_registry(settings) as client:
+            assert client.get(path).status_code == 401
+    hub.upstream.fault = Fault.SERVER_ERROR
+    with running_registry(settings) as client:
+        assert [client.get(path).status_code, client.get(path.lower()).status_code] == [503, 503]
+
+
+@pytest.mark.parametrize("fault", [Fault.TOO_MANY, Fault.SERVER_ERROR, Fault.GARBAGE])
+def test_a_token_that_is_revoked_is_shown_nothing_whatever_becomes_of_asking_without(hub: Hub, fault: Fault) -> None:
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        assert client.get(f"{PRIVATE}/manifests/live", headers=basic(RIGHT)).status_code == 200
+        (hub.world.root / "tokens").write_text("# nobody\n")
+        for _ in range(2):
+            # The question without the token, then with it; when it is asked without it again, FloxHub fails.
+            hub.upstream.fault, hub.upstream.only, hub.upstream.spare = fault, "info/refs", 2
+            hub.upstream.retry_after = "0"
+            answer = client.get(f"{PRIVATE}/manifests/live", headers=basic(RIGHT))
+            assert (answer.status_code, "token rejected" in message(answer)) == (401, True), answer.text
+
+
+def test_a_disk_that_fails_keeps_nothing_shown(hub: Hub) -> None:
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        digest = digest_of(client, "live", PUBLIC)
+        spoilt = hub.world.root / "state" / "floxhub" / ".staging"
+        shutil.rmtree(spoilt)
+        spoilt.write_text("not a folder")
+        fresh = client.get(f"{PUBLIC}/manifests/live")
+        assert (fresh.headers["docker-content-digest"], fresh.headers["floxbridge-resolution"]) == (digest, "fresh")
+        hide(hub, "web")
+        assert [client.get(f"{PUBLIC}/manifests/{what}").status_code for what in ("live", digest)] == [401, 401]
+
+
+def test_invented_tokens_cost_a_public_environment_nothing(hub: Hub) -> None:
+    settings = hub.world.settings(**hub.settings, resolve_ttl_s=60.0)
+    live = f"{PUBLIC}/manifests/live"
+    with running_registry(settings) as client:
+        digest = digest_of(client, "live", PUBLIC)
+        asked = len(hub.upstream.requests)
+        for number in range(70):
+            answer = client.get(live, headers=basic(f"flox_pat_invented_{number}"))
+            assert (answer.status_code, answer.headers["floxbridge-resolution"]) == (200, "cached")
+        assert len(hub.upstream.requests) == asked
+    kept = [path.name for path in (hub.world.root / "state" / "floxhub" / "acme" / "web").glob("current.*")]
+    assert kept == ["current.public"]
+    hub.upstream.fault = Fault.SERVER_ERROR
+    with running_registry(settings) as client:
+        for headers in ({}, basic(RIGHT), basic("flox_pat_renewed")):
+            answer = client.get(live, headers=headers)
+            assert (answer.status_code, answer.headers["docker-content-digest"]) == (200, digest)
+
+
+def test_a_token_is_not_shown_for_a_public_environment_whatever_the_spelling(hub: Hub) -> None:
+    hub.world.push("other/Mixed", hub.world.package("hello", "hi"))
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        for _ in range(3):
+            answer = client.get("/v2/flox/empty/other/mixed/manifests/live", headers=basic(RIGHT))
+            assert (answer.status_code, answer.headers["floxbridge-resolution"]) == (200, "fresh")
+    assert hub.authorizations == []
+
+
+@pytest.mark.parametrize(
+    ("challenges", "status"),
+    [
+        pytest.param(['Basic realm="FloxHub"'], 200, id="plain"),
+        pytest.param(["BASIC"], 200, id="nothing-more"),
+        pytest.param(["Negotiate", 'Basic realm="x"'], 200, id="two-lines"),
+        pytest.param(['Bearer realm="a, b",scope="c" , basic realm="x"'], 200, id="one-line"),
+        pytest.param(["Negotiate"], 401, id="another"),
+        pytest.param(['Bearer realm="to, Basic users"'], 401, id="in-quotes"),
+        pytest.param(['Digest realm="x", basic=1'], 401, id="a-parameter"),
+        pytest.param(["Basically"], 401, id="a-longer-word"),
+        pytest.param([], 401, id="none"),
+    ],
+)
+def test_a_token_is_shown_to_who_asks_for_one_as_basic(hub: Hub, challenges: list[str], status: int) -> None:
+    """Joined or not, and whatever else FloxHub's proxy takes."""
+
+    async def asking(scope: Any, receive: Any, send: Any) -> None:
+        async def challenge(message: Any) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 401:
+                others = [pair for pair in message["headers"] if pair[0].lower() != b"www-authenticate"]
+                asked = [(b"www-authenticate", text.encode()) for text in challenges]
+                message = {**message, "headers": [*others, *asked]}
+            await send(message)
+
+        await hub.upstream(scope, receive, challenge)
+
+    with serving(asking) as url, running_registry(hub.world.settings(hub_dir=None, floxhub_url=url)) as client:
+        assert client.get(f"{PRIVATE}/manifests/live", headers=basic(RIGHT)).status_code == status
+    assert bool(hub.authorizations) == (status == 200)
+
+
+def hide(hub: Hub, name: str) -> None:
+    exact = EnvironmentName("acme", "Mixed" if name == "mixed" else name)
+    local.set_visibility(hub.world.hub, exact, Visibility.PRIVATE)
+
+
 def test_while_floxhub_is_away_each_sees_what_it_was_shown_also_after_a_restart(hub: Hub) -> None:
     with running_registry(hub.world.settings(**hub.settings)) as client:
         paths = paths_of(client, PRIVATE)
@@ -269,6 +382,19 @@ def test_while_floxhub_is_away_each_sees_what_it_was_shown_also_after_a_restart(
             assert int(answer.headers["age"]) >= 0, route
             for other in ({}, basic(FOREIGN), basic(WRONG)):
                 assert client.get(path, headers=other).status_code == 503, route
+
+
+def test_offline_floxhub_is_asked_nothing_on_any_route(hub: Hub) -> None:
+    with running_registry(hub.world.settings(**hub.settings)) as client:
+        private, public = paths_of(client, PRIVATE), paths_of(client, PUBLIC)
+    asked = len(hub.upstream.requests)
+    with running_registry(hub.world.settings(**hub.settings, offline=True)) as client:
+        for path in (*private.values(), *public.values(), f"{PUBLIC}/manifests/9", "/v2/flox/empty/acme/x/tags/list"):
+            known_to_all = path in public.values()
+            for caller, headers in CALLERS.items():
+                status = 200 if known_to_all or (path in private.values() and caller in ALLOWED) else 503
+                assert client.get(path, headers=headers).status_code == status, (caller, path)
+    assert len(hub.upstream.requests) == asked
 
 
 def test_no_token_is_left_anywhere(hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from flox_formats.environment import EnvironmentName
 from registry_proxy.errors import EnvironmentPrivate, EnvironmentUnknown, RegistryError, TokenRejected
+from registry_proxy.floxhub.deadline import Deadline, PunctualClient
 from registry_proxy.floxhub.git import FloxHubGit
-from registry_proxy.floxhub.git_http import Deadline
 from registry_proxy.floxhub.urls import FloxHubUrls
 from tests.integration.hub_rig import git, run_git
 from tests.integration.private_hub_rig import CREDENTIALS, ONLY, SECRET, Served, asking, header
@@ -136,16 +135,18 @@ def test_a_client_that_has_what_it_may_not_see_fetches_what_it_may(
 def test_our_own_client_sees_the_same(
     served: Served, tmp_path: Path, token: str | None, error: type[RegistryError] | None
 ) -> None:
-    with httpx2.Client(timeout=30) as http:
+    with PunctualClient(timeout=30) as http:
         asking = FloxHubGit(FloxHubUrls.parse(served.url), http)
         for environment, branch in ((SECRET, "secret"), (ONLY, "only")):
             folder = tmp_path / branch
             folder.mkdir()
 
             def fetched(environment: EnvironmentName = environment, folder: Path = folder) -> str:
-                return asking.fetch(
-                    environment, token=token, have=lambda commit: False, folder=folder, deadline=Deadline.after(30)
+                deadline = Deadline.after(30)
+                tip = asking.fetch(
+                    environment, token=token, have=lambda commit: False, folder=folder, deadline=deadline
                 )
+                return tip.commit
 
             if error is None:
                 assert fetched() == served.hub.commit(branch, environment.owner)

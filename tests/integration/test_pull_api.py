@@ -314,8 +314,11 @@ def test_health(world: World) -> None:
     with running_registry(world.settings()) as client:
         assert (client.get("/healthz").status_code, client.get("/readyz").status_code) == (200, 200)
         shutil.rmtree(world.root / "state")
+        (world.root / "state").write_text("not a folder")
         unready = client.get("/readyz")
         assert (unready.status_code, unready.headers["retry-after"]) == (503, "10")
+        (world.root / "state").unlink()
+        assert client.get("/readyz").status_code == 200
 
 
 def test_the_same_lockfile_in_two_environments_gives_two_images_of_one_lockfile(world: World) -> None:

@@ -1,8 +1,11 @@
+import asyncio
 import base64
 import json
+import queue
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,17 +127,17 @@ class World:
     def __init__(self, path: Path | None) -> None:
         self.now, self.unusable, self.expiring = 1772000000.0, list[str](), list[str]()
         events = TokenEvents(self.unusable.append, self.expiring.append)
-        self.token = ClusterToken(path, events, clock=lambda: self.now, calendar=lambda: self.now)
+        self.token = ClusterToken(path, events, calendar=lambda: self.now)
 
     def current(self) -> Credential:
-        self.now += 2
+        self.token.look_again()
         return anyio.run(self.token.current)
 
 
 def test_the_clusters_token_follows_its_file(tmp_path: Path) -> None:
     path = tmp_path / "token"
     world = World(path)
-    assert world.current() is ANONYMOUS
+    assert [world.current(), world.current()] == [ANONYMOUS, ANONYMOUS]
     assert len(world.unusable) == 1
     path.write_text("flox_pat_1\n")
     assert world.current() == Credential.of("flox_pat_1")
@@ -150,14 +153,44 @@ def test_the_clusters_token_follows_its_file(tmp_path: Path) -> None:
     assert world.current() == Credential.of("flox_pat_1")
 
 
-def test_a_token_is_at_hand_until_the_file_must_be_looked_at(tmp_path: Path) -> None:
+def test_a_token_is_at_hand_once_its_file_was_read(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("flox_pat_1")
-    world = World(tmp_path / "token")
-    assert world.token.at_hand() is None
-    world.current()
-    assert world.token.at_hand() == Credential.of("flox_pat_1")
-    world.now += 1
-    assert world.token.at_hand() is None
+    token = World(tmp_path / "token").token
+    assert token.at_hand() is None
+    assert anyio.run(token.current) == token.at_hand() == Credential.of("flox_pat_1")
+
+
+def test_whoever_comes_first_has_the_token_and_so_have_those_who_come_with_it(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("flox_pat_1")
+    (tmp_path / "no-token").write_text("no token")
+    world, without = World(tmp_path / "token"), World(tmp_path / "no-token")
+
+    async def together() -> list[Credential]:
+        return await asyncio.gather(*(world.token.current() for _ in range(20)))
+
+    async def together_without() -> list[Credential]:
+        return await asyncio.gather(*(without.token.current() for _ in range(20)))
+
+    assert anyio.run(together) == [Credential.of("flox_pat_1")] * 20
+    assert anyio.run(together_without) == [ANONYMOUS] * 20
+    assert len(without.unusable) == 1
+
+
+def test_the_file_is_followed(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("flox_pat_1")
+    said = queue.SimpleQueue[str]()
+    token = ClusterToken(path, TokenEvents(said.put, print))
+
+    async def follow() -> None:
+        assert (await token.current()).token == "flox_pat_1"
+        following = asyncio.create_task(token.follow())
+        path.unlink()
+        await anyio.to_thread.run_sync(lambda: said.get(timeout=20))
+        following.cancel()
+
+    anyio.run(follow)
+    assert token.at_hand() is ANONYMOUS
 
 
 def test_expiry_is_told_a_week_ahead_and_daily(tmp_path: Path) -> None:
