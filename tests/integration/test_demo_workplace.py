@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +25,14 @@ with own_workplace(Path(sys.argv[1])) as workplace:
 """
 
 
-def test_nothing_is_left(tmp_path: Path) -> None:
-    parent = tmp_path / "parent"
+@pytest.fixture
+def parent() -> Iterator[Path]:
+    """Short, since sockets may lie below it."""
+    with tempfile.TemporaryDirectory(prefix="fb-") as folder:
+        yield Path(folder) / "parent"
+
+
+def test_nothing_is_left(parent: Path) -> None:
     with own_workplace(parent) as workplace:
         read_only = workplace.path("store", "path")
         read_only.mkdir()
@@ -43,8 +51,7 @@ def test_a_folder_of_others_stays(tmp_path: Path) -> None:
     assert [it.name for it in tmp_path.iterdir()] == ["mine"]
 
 
-def test_a_killed_run_is_swept(tmp_path: Path) -> None:
-    parent = tmp_path / "parent"
+def test_a_killed_run_is_swept(parent: Path) -> None:
     command = [sys.executable, "-c", ABANDONED, str(parent)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
