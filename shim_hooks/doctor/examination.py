@@ -12,6 +12,7 @@ from shim_hooks.doctor.containerd_check import judge, read_containerd
 from shim_hooks.doctor.finding import Finding, as_json, as_text, healthy
 from shim_hooks.doctor.launcher_check import check_launcher
 from shim_hooks.doctor.mirror_check import check_mirror
+from shim_hooks.doctor.prefetch_check import check_prefetch
 from shim_hooks.doctor.registry_check import check_registry
 from shim_hooks.doctor.socket_check import check_socket
 from shim_hooks.doctor.store_check import check_store
@@ -62,4 +63,5 @@ async def examine(node: Node) -> list[Finding]:
         findings += await check_mirror(
             containerd, registry_url=settings.registry_url, ours=digest, deadline_s=_DEADLINE_S
         )
+    findings += await asyncio.to_thread(lambda: check_prefetch(settings.containerd_socket, deadline_s=_DEADLINE_S))
     return [*findings, *check_socket(settings.socket), *check_store(settings.state_dir)]

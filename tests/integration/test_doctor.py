@@ -383,6 +383,36 @@ def doctor(
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
+# ---- fetching ahead ----
+
+
+def prefetch_of(rig: Rig, containerd: Path | None) -> list[Finding]:
+    return [finding for finding in rig.examine(containerd_socket=containerd) if finding.subject == "prefetch"]
+
+
+def test_nothing_is_said_of_fetching_ahead_where_it_is_not_wanted(rig: Rig) -> None:
+    assert prefetch_of(rig, None) == []
+
+
+def test_a_containerd_that_listens(rig: Rig) -> None:
+    place = rig.folder / "run" / "containerd.sock"
+    with socket.socket(socket.AF_UNIX) as containerd:
+        containerd.bind(str(place))
+        containerd.listen()
+        (found,) = prefetch_of(rig, place)
+    assert (found.verdict, found.mend) == (Verdict.GOOD, "")
+    (gone,) = prefetch_of(rig, place)  # its file is still there
+    assert (gone.verdict, "Connection refused" in gone.says) == (Verdict.DOUBTFUL, True)
+
+
+@pytest.mark.parametrize("name", ["nothing.sock", "bin", "config.toml", "s" * 120])
+def test_where_no_containerd_can_be(rig: Rig, name: str) -> None:
+    (found,) = prefetch_of(rig, rig.folder / name)
+    assert found.verdict is Verdict.DOUBTFUL
+    assert "environments are not fetched ahead" in found.says
+    assert "--containerd-socket /run/containerd/containerd.sock" in found.mend
+
+
 def test_by_command_line(rig: Rig) -> None:
     done = doctor(rig)
     assert (done.returncode, done.stderr) == (0, "")
