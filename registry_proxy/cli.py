@@ -20,8 +20,8 @@ from flox_formats.settings import SettingsInvalid
 from flox_formats.settings_command import add_settings
 from registry_proxy.errors import RegistryError
 from registry_proxy.explain_cli import add_explain_command, explain
-from registry_proxy.floxhub.hub_arguments import add_hub_commands
-from registry_proxy.floxhub.hub_cli import run_hub
+from registry_proxy.hub.arguments import add_hub_commands
+from registry_proxy.hub.cli import run_hub
 from registry_proxy.log import Log, LoggingHandler
 from registry_proxy.resolve_cli import add_resolve_command, resolve
 from registry_proxy.server import serve

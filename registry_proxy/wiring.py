@@ -23,11 +23,11 @@ from registry_proxy.floxhub.asking import Asking, AskingMetrics
 from registry_proxy.floxhub.cluster_token import ClusterToken, TokenEvents
 from registry_proxy.floxhub.deadline import PunctualClient
 from registry_proxy.floxhub.git import FloxHubGit
-from registry_proxy.floxhub.hub_tokens import HubTokens
-from registry_proxy.floxhub.local_server import serve_hub_app
 from registry_proxy.floxhub.resolver import Freshness, Resolver, ResolverMetrics
 from registry_proxy.floxhub.snapshots import Snapshots
 from registry_proxy.floxhub.urls import FloxHubUrls
+from registry_proxy.hub.server import serve_hub_app
+from registry_proxy.hub.tokens import HubTokens
 from registry_proxy.log import Log
 from registry_proxy.nix.binary_cache import open_cache
 from registry_proxy.nix.closure_walk import ClosureWalk

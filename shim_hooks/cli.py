@@ -53,11 +53,11 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         from shim_hooks.agent_start import start_agent
 
         return start_agent(settings, take_over=arguments.take_over)
-    from shim_hooks.progress_line import Way
-    from shim_hooks.realise_command import realise
-    from shim_hooks.store_commands import collect, show_status
-    from shim_hooks.token_file import read_token
-    from shim_hooks.verify_command import verify_store
+    from shim_hooks.commands.progress_line import Way
+    from shim_hooks.commands.realise import realise
+    from shim_hooks.commands.store import collect, show_status
+    from shim_hooks.commands.token_file import read_token
+    from shim_hooks.commands.verify import verify_store
 
     match arguments.command:
         case "doctor":

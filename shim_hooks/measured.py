@@ -18,8 +18,8 @@ from shim_hooks.errors import NodeError, RegistryUnavailable
 from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
 from shim_hooks.metrics import OK, Metrics, outcome_of
-from shim_hooks.registry_client import FetchedClosure, RegistryClient
-from shim_hooks.registry_environment import RegistryEnvironment
+from shim_hooks.registry.client import FetchedClosure, RegistryClient
+from shim_hooks.registry.environment import RegistryEnvironment
 from shim_hooks.store.blob_file import BlobFile
 
 

@@ -21,7 +21,7 @@ from shim_hooks.environment.realised import Realised, Wanted
 from shim_hooks.errors import NodeError, RegistryDenied
 from shim_hooks.log import Log
 from shim_hooks.metrics import OK, Metrics, outcome_of
-from shim_hooks.registry_documents import EnvironmentIndex, RegistryDocumentInvalid
+from shim_hooks.registry.documents import EnvironmentIndex, RegistryDocumentInvalid
 
 _IMAGE = re.compile(r"(?:[^/@]+/)?flox/empty/[^/:@]+/[^/:@]+[:@][^/@]+")
 _AT_ONCE = 2

@@ -13,7 +13,7 @@ import grpc.aio
 
 from shim_hooks.containerd import images_pb2 as pb
 from shim_hooks.errors import NodeError
-from shim_hooks.registry_documents import INDEX_TYPE
+from shim_hooks.registry.documents import INDEX_TYPE
 
 _SUBSCRIBE = "/containerd.services.events.v1.Events/Subscribe"
 _GET_IMAGE = "/containerd.services.images.v1.Images/Get"

@@ -12,7 +12,7 @@ from shim_hooks.doctor.finding import Finding
 from shim_hooks.doctor.hosts import DOCKER_HUB, Host, Hosts, HostsInvalid
 from shim_hooks.doctor.registry_check import EMPTY, MANIFEST_TYPES, MAX_BYTES
 from shim_hooks.errors import NodeError, RegistryRefused
-from shim_hooks.registry_http import RegistryHttp
+from shim_hooks.registry.http import RegistryHttp
 
 MIRROR = "mirror"
 _FOLDERS = ("docker.io", "_default")

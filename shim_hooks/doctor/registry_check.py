@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from flox_formats.digest import Digest
 from shim_hooks.doctor.finding import Finding
 from shim_hooks.errors import ContentRejected, NodeError, RegistryRefused, RegistryUnavailable
-from shim_hooks.registry_http import RegistryHttp
+from shim_hooks.registry.http import RegistryHttp
 
 REGISTRY, FLOXHUB, CLOCK = "registry", "floxhub", "clock"
 EMPTY = "flox/empty:1.0.0"

@@ -20,8 +20,8 @@ from shim_hooks.environment.path_fetches import Blobs, PathFetch, PathFetches
 from shim_hooks.environment.progress import Meter, Progress
 from shim_hooks.environment.turns import Line
 from shim_hooks.errors import ContentRejected, NodeError, Refused, RegistryRefused, StoreFailed
-from shim_hooks.registry_client import FetchedClosure
-from shim_hooks.registry_environment import RegistryEnvironment
+from shim_hooks.registry.client import FetchedClosure
+from shim_hooks.registry.environment import RegistryEnvironment
 from shim_hooks.store.closures import ClosureRecord
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.pins import Pin

@@ -31,7 +31,7 @@ from shim_hooks.environment.turns import Line
 from shim_hooks.errors import Refused, RegistryUnavailable, StillFetching
 from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.log import Log
-from shim_hooks.registry_environment import RegistryEnvironment
+from shim_hooks.registry.environment import RegistryEnvironment
 from shim_hooks.store.closures import ClosureRecord
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.pins import Pin

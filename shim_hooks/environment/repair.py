@@ -14,8 +14,8 @@ from shim_hooks.environment.environment_directory import write_environment
 from shim_hooks.environment.growing_blob import growing_blob
 from shim_hooks.environment.verify_links import BrokenLinks, planned
 from shim_hooks.errors import NodeError, RegistryRefused
-from shim_hooks.registry_client import FetchedClosure
-from shim_hooks.registry_environment import RegistryEnvironment
+from shim_hooks.registry.client import FetchedClosure
+from shim_hooks.registry.environment import RegistryEnvironment
 from shim_hooks.store.blob_file import BlobFile
 from shim_hooks.store.leases import Leases
 from shim_hooks.store.node_store import NodeStore

@@ -1,7 +1,7 @@
 """A blob on its way from the registry to the disk: written piece by piece, hashed while it is, believed at the end.
 
 Belongs here: the file and the digest, and that nobody else writes to it. Asking for the pieces is
-`registry_client.py`'s, which files stay for another try is `partial_blobs.py`'s.
+`registry/client.py`'s, which files stay for another try is `partial_blobs.py`'s.
 """
 
 import errno

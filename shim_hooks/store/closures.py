@@ -14,7 +14,7 @@ from flox_formats.digest import Digest
 from flox_formats.errors import FormatError
 from flox_formats.lockfile import Lockfile
 from flox_formats.system import System
-from shim_hooks.registry_environment import RegistryEnvironment, RegistryEnvironmentInvalid
+from shim_hooks.registry.environment import RegistryEnvironment, RegistryEnvironmentInvalid
 from shim_hooks.store.disk import disk_errors, write_whole
 from shim_hooks.store.remembered import Remembered
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentRef
-from shim_hooks.registry_environment import RegistryEnvironment, RegistryEnvironmentInvalid
+from shim_hooks.registry.environment import RegistryEnvironment, RegistryEnvironmentInvalid
 from shim_hooks.store.disk import disk_errors, write_whole
 
 _A_MOMENT_S = 600.0

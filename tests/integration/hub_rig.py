@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry_proxy.floxhub.local_repository import git_environment
+from registry_proxy.hub.repository import git_environment
 
 
 def git(*arguments: str, cwd: Path | None = None, config: tuple[str, ...] = ()) -> str:

@@ -15,7 +15,7 @@ from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realise import Realiser
 from shim_hooks.environment.realised import Realised, Wanted
 from shim_hooks.log import Log
-from shim_hooks.registry_client import RegistryClient
+from shim_hooks.registry.client import RegistryClient
 from shim_hooks.store.node_store import NodeStore
 from tests.integration.small_registry import KEY, SYSTEM, Generation, Package
 

@@ -10,7 +10,7 @@ import httpx2
 
 from flox_formats.environment import EnvironmentName
 from flox_formats.history import Change
-from registry_proxy.floxhub import local
+from registry_proxy.hub import local
 from tests.integration.hub_rig import git
 
 LOCK = (Path(__file__).parents[1] / "fixtures" / "lockfiles" / "catalog.lock").read_bytes()

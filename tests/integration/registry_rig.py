@@ -19,7 +19,7 @@ from flox_formats.json_document import canonical_json
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
 from floxbridge_demo.nix_cache import NixCache
-from registry_proxy.floxhub import local
+from registry_proxy.hub import local
 from registry_proxy.log import Log
 from registry_proxy.server import serve
 from registry_proxy.settings import Settings

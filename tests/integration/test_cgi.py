@@ -9,7 +9,7 @@ import anyio
 import pytest
 from starlette.types import Message
 
-from registry_proxy.floxhub.cgi import CgiProgram
+from registry_proxy.hub.cgi import CgiProgram
 from tests.conftest import needs
 
 BODY_LIMIT = 100_000

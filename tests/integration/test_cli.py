@@ -14,7 +14,7 @@ import pytest
 from flox_formats.closure import ARTIFACT_TYPE
 from flox_formats.digest import Digest
 from flox_formats.store_path import StorePath
-from registry_proxy.floxhub import local
+from registry_proxy.hub import local
 from tests.conftest import needs
 from tests.integration.registry_rig import World, lock_of, running_registry
 

@@ -17,8 +17,8 @@ from flox_formats.environment import EnvironmentName
 from registry_proxy.errors import RegistryError
 from registry_proxy.floxhub.deadline import Deadline, PunctualClient
 from registry_proxy.floxhub.git import FloxHubGit
-from registry_proxy.floxhub.local_server import serve_hub_app
 from registry_proxy.floxhub.urls import FloxHubUrls
+from registry_proxy.hub.server import serve_hub_app
 from tests.integration.faulty_upstream import Fault, FaultyUpstream, serving
 from tests.integration.registry_rig import World, lock_of, running_registry
 from tests.integration.test_private_environments import basic

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from registry_proxy.floxhub.local_server import serve_hub_app
+from registry_proxy.hub.server import serve_hub_app
 from tests.integration.faulty_upstream import Fault, FaultyUpstream, serving
 from tests.integration.registry_rig import World, running_registry
 from tests.integration.test_crash import leftovers

@@ -11,7 +11,7 @@ import pytest
 
 from floxbridge_demo.program import Program
 from registry_proxy.floxhub.git import MAX_HELD_BYTES
-from registry_proxy.floxhub.local_server import serve_hub_app
+from registry_proxy.hub.server import serve_hub_app
 from tests.conftest import needs, needs_root
 from tests.integration import hostile_hub
 from tests.integration.faulty_upstream import serving

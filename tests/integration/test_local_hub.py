@@ -15,8 +15,8 @@ from flox_formats.environment import EnvironmentName
 from flox_formats.generations import Generations
 from flox_formats.history import Change
 from registry_proxy.cli import main
-from registry_proxy.floxhub import local
-from registry_proxy.floxhub.local_repository import HubFailed
+from registry_proxy.hub import local
+from registry_proxy.hub.repository import HubFailed
 from tests.conftest import needs, needs_root
 from tests.integration.hub_rig import git, processes_in, run_git, serving
 

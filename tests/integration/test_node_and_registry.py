@@ -8,7 +8,7 @@ import pytest
 
 from flox_formats.environment import EnvironmentName
 from flox_formats.signature import TrustedKeys
-from registry_proxy.floxhub import local
+from registry_proxy.hub import local
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realised import Wanted
 from shim_hooks.errors import Refused, RegistryRefused

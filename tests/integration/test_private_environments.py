@@ -16,10 +16,10 @@ import httpx2
 import pytest
 
 from flox_formats.environment import EnvironmentName
-from registry_proxy.floxhub import local
-from registry_proxy.floxhub.hub_tokens import HubTokens
-from registry_proxy.floxhub.local_server import serve_hub_app
-from registry_proxy.floxhub.privacy import Visibility
+from registry_proxy.hub import local
+from registry_proxy.hub.privacy import Visibility
+from registry_proxy.hub.server import serve_hub_app
+from registry_proxy.hub.tokens import HubTokens
 from tests.integration.faulty_upstream import Fault, FaultyUpstream, serving
 from tests.integration.registry_rig import World, running_registry
 from tests.integration.test_pull_api import digest_of, message

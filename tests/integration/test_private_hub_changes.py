@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from flox_formats.environment import EnvironmentName
-from registry_proxy.floxhub import local
-from registry_proxy.floxhub.privacy import Visibility
+from registry_proxy.hub import local
+from registry_proxy.hub.privacy import Visibility
 from tests.integration.hub_rig import git, processes_in, serving
 from tests.integration.private_hub_rig import (
     CREDENTIALS,

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from registry_proxy.floxhub import local
+from registry_proxy.hub import local
 from tests.integration.hub_rig import git, run_git, serving
 from tests.integration.private_hub_rig import Hub, asking, header, line
 

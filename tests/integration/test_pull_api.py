@@ -281,7 +281,7 @@ def test_bad_requests_get_one_clear_sentence(world: World, path: str, status: in
 
 def local_push_without_lock(world: World) -> None:
     from flox_formats.environment import EnvironmentName
-    from registry_proxy.floxhub import local
+    from registry_proxy.hub import local
     from tests.integration.registry_rig import CHANGE
 
     local.push(world.hub, EnvironmentName("acme", "nolock"), b"version = 1\n", None, change=CHANGE)

@@ -15,7 +15,7 @@ from flox_formats.lockfile import Lockfile
 from flox_formats.narinfo import NarInfo
 from flox_formats.store_path import StorePath
 from flox_formats.system import System
-from registry_proxy.floxhub import local
+from registry_proxy.hub import local
 from registry_proxy.images import audit_trail
 from registry_proxy.images.content import INDEX, LOCKFILE, MANIFEST, SBOM
 from tests.integration.registry_rig import World, lock_of, running_registry

@@ -11,7 +11,7 @@ from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realised import Shown, Wanted
 from shim_hooks.errors import RegistryRefused
 from shim_hooks.floxhub_token import FloxHubToken
-from shim_hooks.registry_heads import RegistryHeads
+from shim_hooks.registry.heads import RegistryHeads
 from tests.integration.node_rig import Node, running_node
 from tests.integration.small_registry import Fault, Generation, Package, SmallRegistry, program
 

@@ -15,7 +15,7 @@ import pytest
 from flox_formats.digest import Digest
 from floxbridge_demo.program import Program
 from registry_proxy.connection import MAX_HEAD_BYTES
-from registry_proxy.floxhub.local_server import serve_hub_app
+from registry_proxy.hub.server import serve_hub_app
 from registry_proxy.images.content import INDEX, MANIFEST
 from tests.conftest import cannot_run
 from tests.integration.faulty_upstream import Fault, FaultyUpstream, serving

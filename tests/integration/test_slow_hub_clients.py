@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from registry_proxy.floxhub import local
-from registry_proxy.floxhub.hub_caller import Caller
-from registry_proxy.floxhub.hub_view import HubView
-from registry_proxy.floxhub.privacy import Visibility
+from registry_proxy.hub import local
+from registry_proxy.hub.caller import Caller
+from registry_proxy.hub.privacy import Visibility
+from registry_proxy.hub.view import HubView
 from tests.conftest import needs
 from tests.integration.hub_rig import git, serving
 from tests.integration.private_hub_rig import SECRET, WEB, Hub, command, line

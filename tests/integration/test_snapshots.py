@@ -12,9 +12,9 @@ import pytest
 from flox_formats.environment import EnvironmentName
 from registry_proxy.floxhub.deadline import Deadline, PunctualClient
 from registry_proxy.floxhub.git import FloxHubGit
-from registry_proxy.floxhub.local_server import serve_hub_app
 from registry_proxy.floxhub.snapshots import Fetched, Snapshots
 from registry_proxy.floxhub.urls import FloxHubUrls
+from registry_proxy.hub.server import serve_hub_app
 from tests.integration.faulty_upstream import serving
 from tests.integration.registry_rig import World, running_registry
 from tests.integration.test_crash import everything

@@ -34,7 +34,7 @@ from shim_hooks.environment.verify_links import verify_links
 from shim_hooks.errors import StoreFailed
 from shim_hooks.launcher_protocol import CreateRequest
 from shim_hooks.log import Log
-from shim_hooks.registry_client import RegistryClient
+from shim_hooks.registry.client import RegistryClient
 from shim_hooks.store.collector import Bound, Collector
 from shim_hooks.store.container_stores import ContainerStores
 from shim_hooks.store.leases import Leases

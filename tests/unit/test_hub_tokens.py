@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_proxy.floxhub.hub_caller import Caller, read_caller
-from registry_proxy.floxhub.hub_tokens import MAX_BYTES, HubTokens, HubTokensInvalid, parse_tokens
+from registry_proxy.hub.caller import Caller, read_caller
+from registry_proxy.hub.tokens import MAX_BYTES, HubTokens, HubTokensInvalid, parse_tokens
 
 TOKENS = """\
 # a comment

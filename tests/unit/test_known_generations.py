@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentRef
-from shim_hooks.registry_environment import RegistryEnvironment, RegistryEnvironmentInvalid
+from shim_hooks.registry.environment import RegistryEnvironment, RegistryEnvironmentInvalid
 from shim_hooks.store.known_generations import KnownGenerations
 
 LIVE, PINNED = EnvironmentRef.parse("Acme/web"), EnvironmentRef.parse("Acme/web:2")

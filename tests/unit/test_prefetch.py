@@ -20,7 +20,7 @@ from shim_hooks.errors import RegistryDenied, RegistryRefused, RegistryUnavailab
 from shim_hooks.log import Log
 from shim_hooks.metrics import Metrics
 from shim_hooks.prefetch import Prefetch, generation_of, is_environment_image
-from shim_hooks.registry_documents import INDEX_TYPE
+from shim_hooks.registry.documents import INDEX_TYPE
 
 pytestmark = pytest.mark.anyio
 LOCKFILE = Digest.of(b"lockfile")

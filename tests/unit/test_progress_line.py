@@ -5,8 +5,8 @@ import io
 
 import pytest
 
+from shim_hooks.commands.progress_line import Way, bar, line, shown
 from shim_hooks.environment.progress import Progress
-from shim_hooks.progress_line import Way, bar, line, shown
 
 HALF = Progress(done=500, total=1000, paths_done=3, paths=12, rate=250.0)
 

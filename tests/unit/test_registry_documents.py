@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flox_formats.digest import Digest
 from flox_formats.environment import EnvironmentName
 from flox_formats.json_document import canonical_json
-from shim_hooks.registry_documents import (
+from shim_hooks.registry.documents import (
     ClosureArtifactManifest,
     EnvironmentIndex,
     RegistryDocumentInvalid,

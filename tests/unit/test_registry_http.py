@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from shim_hooks.errors import NodeError, RegistryUnavailable
-from shim_hooks.registry_http import Interrupted, RegistryHttp
+from shim_hooks.registry.http import Interrupted, RegistryHttp
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_proxy.floxhub.upload_pack_request import (
+from registry_proxy.hub.upload_pack_request import (
     MAX_BYTES,
     MAX_LINES,
     UploadPackRequest,

@@ -1,14 +1,14 @@
 """Who asks a local FloxHub: the holder of a token, or nobody in particular.
 
 Belongs here: how a git client shows its token (FH §1.4), and what is hidden from whom. Which tokens there are is in
-`hub_tokens.py`.
+`tokens.py`.
 """
 
 import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from registry_proxy.floxhub.hub_tokens import HubTokens, TokenHolder
+from registry_proxy.hub.tokens import HubTokens, TokenHolder
 
 
 @dataclass(frozen=True, slots=True)

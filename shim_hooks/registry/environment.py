@@ -1,6 +1,6 @@
 """What the registry says a reference to an environment stands for.
 
-Belongs here: the answer as a value, with its form on the node's disk. Asking is `registry_client.py`'s.
+Belongs here: the answer as a value, with its form on the node's disk. Asking is `client.py`'s.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """What one caller sees of an owner's repository, in which there may be private environments.
 
 Belongs here: which branches those are, how git is told, and what of a request goes beyond them. Does not: who the
-caller is (`hub_caller.py`), or HTTP (`local_server.py`). Source: FH §1.7.
+caller is (`caller.py`), or HTTP (`server.py`). Source: FH §1.7.
 
 Hiding refs is not enough. In version 2 of the protocol git gives any object of the repository to whoever can name it,
 and it answers which commits it has; so each is judged before git is asked.
@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry_proxy.floxhub.hub_caller import Caller
-from registry_proxy.floxhub.local import DEADLINE_S, REPOSITORY
-from registry_proxy.floxhub.local_repository import HubError, HubRepository
-from registry_proxy.floxhub.privacy import Privacy
-from registry_proxy.floxhub.upload_pack_request import UploadPackRequest
+from registry_proxy.hub.caller import Caller
+from registry_proxy.hub.local import DEADLINE_S, REPOSITORY
+from registry_proxy.hub.privacy import Privacy
+from registry_proxy.hub.repository import HubError, HubRepository
+from registry_proxy.hub.upload_pack_request import UploadPackRequest
 
 _HEADS = "refs/heads"
 

@@ -1,7 +1,7 @@
 """What the registry would send for a path, told by its digest alone: a question that costs a create next to nothing.
 
 Belongs here: asking it from a thread, over connections that are kept. Whoever gets no answer asks in full
-(`registry_http.py`), and learns there what is wrong: nothing is an error here.
+(`http.py`), and learns there what is wrong: nothing is an error here.
 """
 
 import socket

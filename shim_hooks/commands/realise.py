@@ -9,7 +9,7 @@ import json
 import sys
 
 from flox_formats.environment import EnvironmentRef
-from shim_hooks.commands import open_node
+from shim_hooks.commands.progress_line import Way, shown
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.progress import Progress
 from shim_hooks.environment.realise import Realiser
@@ -17,8 +17,8 @@ from shim_hooks.environment.realised import Realised, Wanted
 from shim_hooks.errors import RegistryUnavailable, StillFetching
 from shim_hooks.floxhub_token import FloxHubToken
 from shim_hooks.log import Log
-from shim_hooks.progress_line import Way, shown
 from shim_hooks.settings import Settings
+from shim_hooks.wiring import open_node
 
 
 def realise(

@@ -1,7 +1,7 @@
 """`floxbridge hub`: a FloxHub of one's own from the command line.
 
-Belongs here: files, words for people and for scripts. Arguments are in `hub_arguments.py`; what the commands do is in
-`local.py` and `local_server.py`.
+Belongs here: files, words for people and for scripts. Arguments are in `arguments.py`; what the commands do is in
+`local.py` and `server.py`.
 Exit codes: 0, 1 (failed, with one sentence on stderr), 2 (usage).
 """
 
@@ -20,11 +20,11 @@ import uvicorn
 
 from flox_formats import lockfile
 from flox_formats.history import Change
-from registry_proxy.floxhub import local
-from registry_proxy.floxhub.hub_tokens import HubTokens, HubTokensInvalid
-from registry_proxy.floxhub.local_repository import HubError
-from registry_proxy.floxhub.local_server import serve_hub_app
-from registry_proxy.floxhub.privacy import Visibility
+from registry_proxy.hub import local
+from registry_proxy.hub.privacy import Visibility
+from registry_proxy.hub.repository import HubError
+from registry_proxy.hub.server import serve_hub_app
+from registry_proxy.hub.tokens import HubTokens, HubTokensInvalid
 
 _SHUTDOWN_S = 5
 
@@ -130,8 +130,20 @@ def _serve(arguments: argparse.Namespace) -> None:
             signal.signal(number, _leave)
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listener.getsockname()[1]}"
-        print(json.dumps({"url": url}) if arguments.json else url, flush=True)
-        asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+        said = json.dumps({"url": url}) if arguments.json else url
+        asyncio.run(_Server(config, said).serve(sockets=[listener]))
+
+
+class _Server(uvicorn.Server):
+    """Says where it is once it can be stopped: whoever waits for that may do so at once."""
+
+    def __init__(self, config: uvicorn.Config, said: str) -> None:
+        super().__init__(config)
+        self._said = said
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(self._said, flush=True)
 
 
 def _leave(_signal: int, _frame: object) -> NoReturn:

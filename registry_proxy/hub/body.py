@@ -16,7 +16,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from registry_proxy.floxhub.local_repository import HubError, HubFailed
+from registry_proxy.hub.repository import HubError, HubFailed
 
 _FREE_BYTES = 64 * 1024
 """What the server holds of any connection, read or not. Of clients that send no more, there may be any number."""

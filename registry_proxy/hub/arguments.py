@@ -1,6 +1,6 @@
 """The flags of `floxbridge hub`, and its help.
 
-Belongs here: what can be said to it. What is then done is in `hub_cli.py`.
+Belongs here: what can be said to it. What is then done is in `cli.py`.
 """
 
 import argparse
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from flox_formats.environment import MAX_GENERATION, EnvironmentName, EnvironmentRefInvalid
-from registry_proxy.floxhub.privacy import Visibility
+from registry_proxy.hub.privacy import Visibility
 
 _ABOUT = """\
 A FloxHub of one's own: environments in bare git repositories, one for each owner, in FloxHub's layout. Flox, git and

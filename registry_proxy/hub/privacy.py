@@ -1,7 +1,7 @@
 """Which environments of a local FloxHub are private: an empty file for each, in the owner's repository.
 
-Belongs here: the record. Does not: who sees a private environment (`hub_tokens.py`), or how one is hidden
-(`hub_view.py`). A file is there or not, so a change is atomic and needs no lock; and a copy of the repository's folder
+Belongs here: the record. Does not: who sees a private environment (`tokens.py`), or how one is hidden
+(`view.py`). A file is there or not, so a change is atomic and needs no lock; and a copy of the repository's folder
 keeps its secrets. Git takes no notice of the folder.
 """
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from registry_proxy.content.durable import flush_folder
-from registry_proxy.floxhub.local_repository import HubFailed
+from registry_proxy.hub.repository import HubFailed
 
 _FOLDER = "floxbridge-private"
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shim_hooks.agent_listener import is_served
+from shim_hooks.commands.progress_line import line
 from shim_hooks.container_key import shown_id
 from shim_hooks.environment.progress import UnderWay
 from shim_hooks.errors import StoreFailed
 from shim_hooks.fetches_question import as_object, ask
-from shim_hooks.progress_line import line
 from shim_hooks.settings import Settings
 from shim_hooks.sizes import shown_bytes, shown_time
 from shim_hooks.store.closures import ClosureRecords

@@ -1,7 +1,7 @@
 """A local FloxHub over HTTP: git's own http-backend, run for each request below `/git`.
 
 Belongs here: which URLs there are, what git is told, and the answers that are not git's. Running it is in `cgi.py`,
-waiting for a request in `hub_body.py`, letting it through in `hub_gate.py`, what the repositories hold in `local.py`.
+waiting for a request in `body.py`, letting it through in `gate.py`, what the repositories hold in `local.py`.
 Source: FH §1.7; `git help http-backend`. The server's address works as an on-prem base URL (FH §1.1).
 """
 
@@ -16,14 +16,14 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from flox_formats.environment import EnvironmentName, EnvironmentRefInvalid
-from registry_proxy.floxhub.cgi import CgiProgram
-from registry_proxy.floxhub.hub_body import BodyReader, BodyRefused, WholeBody
-from registry_proxy.floxhub.hub_gate import PUSH, Admitted, HubGate
-from registry_proxy.floxhub.hub_tokens import HubTokens
-from registry_proxy.floxhub.hub_view import NotShown, PushDenied, TokenWanted
-from registry_proxy.floxhub.local import REPOSITORY
-from registry_proxy.floxhub.local_repository import HubError, git_environment
-from registry_proxy.floxhub.upload_pack_request import MAX_BYTES, UploadPackRequestInvalid
+from registry_proxy.hub.body import BodyReader, BodyRefused, WholeBody
+from registry_proxy.hub.cgi import CgiProgram
+from registry_proxy.hub.gate import PUSH, Admitted, HubGate
+from registry_proxy.hub.local import REPOSITORY
+from registry_proxy.hub.repository import HubError, git_environment
+from registry_proxy.hub.tokens import HubTokens
+from registry_proxy.hub.upload_pack_request import MAX_BYTES, UploadPackRequestInvalid
+from registry_proxy.hub.view import NotShown, PushDenied, TokenWanted
 
 _PROCESSES = 32
 _WHOLE_S = 600.0
@@ -35,7 +35,7 @@ _FILED_BYTES = 64 * 1024
 _SERVICES = {"info/refs": "GET", "git-upload-pack": "POST", "git-receive-pack": "POST"}
 _CHALLENGE = 'Basic realm="FloxHub", charset="UTF-8"'
 _UPLOAD_PACK_RESULT = "application/x-git-upload-pack-result"
-_UNJUDGED = [  # ways to name objects and refs that `hub_view.py` does not judge; off by default in git, too
+_UNJUDGED = [  # ways to name objects and refs that `view.py` does not judge; off by default in git, too
     ("uploadpack.allowFilter", "false"),
     ("uploadpack.allowRefInWant", "false"),
     ("uploadpack.allowAnySHA1InWant", "false"),

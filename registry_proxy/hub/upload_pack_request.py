@@ -1,6 +1,6 @@
 """What a client asks of `git upload-pack` in one HTTP request, whichever version of the protocol it speaks.
 
-Belongs here: reading and writing the request. Does not: whether the client may have it (`hub_view.py`). Git is given
+Belongs here: reading and writing the request. Does not: whether the client may have it (`view.py`). Git is given
 `to_bytes()` of what was read, so it cannot find anything in the bytes that we did not.
 Grammar: `git help protocol-common` (pkt-lines), `git help protocol-v2`, `git help protocol-pack`.
 """

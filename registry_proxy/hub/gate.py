@@ -1,6 +1,6 @@
 """The gate in front of git: what of an HTTP request to a local FloxHub git is given to answer.
 
-Belongs here: which requests are judged, and when. Judging is in `hub_view.py`, waiting for a request in `hub_body.py`,
+Belongs here: which requests are judged, and when. Judging is in `view.py`, waiting for a request in `body.py`,
 running git in `cgi.py`. Where nothing is hidden from a caller the request passes unread, but git still shows those
 branches only that were there when we looked: one that is made a moment later may be private.
 """
@@ -12,11 +12,11 @@ import anyio
 import anyio.to_thread
 from starlette.requests import Request
 
-from registry_proxy.floxhub.hub_body import WholeBody
-from registry_proxy.floxhub.hub_caller import read_caller
-from registry_proxy.floxhub.hub_tokens import HubTokens
-from registry_proxy.floxhub.hub_view import HubView, TokenWanted
-from registry_proxy.floxhub.upload_pack_request import UploadPackRequest, unpack
+from registry_proxy.hub.body import WholeBody
+from registry_proxy.hub.caller import read_caller
+from registry_proxy.hub.tokens import HubTokens
+from registry_proxy.hub.upload_pack_request import UploadPackRequest, unpack
+from registry_proxy.hub.view import HubView, TokenWanted
 
 PUSH, FETCH = "git-receive-pack", "git-upload-pack"
 

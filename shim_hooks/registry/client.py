@@ -1,7 +1,7 @@
 """The registry as a node needs it: which generation, which closure, which bytes.
 
 Belongs here: the requests and their order, and that every document and blob has the digest it was asked for by. Does
-not: HTTP (`registry_http.py`), believing what is said about store paths (`environment/closure_fetch.py`).
+not: HTTP (`http.py`), believing what is said about store paths (`environment/closure_fetch.py`).
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from flox_formats.lockfile import MAX_BYTES as MAX_LOCKFILE_BYTES
 from flox_formats.system import System
 from shim_hooks.errors import ContentRejected, Refused, RegistryRefused, RegistryUnavailable
 from shim_hooks.floxhub_token import FloxHubToken
-from shim_hooks.registry_documents import (
+from shim_hooks.registry.documents import (
     INDEX_TYPE,
     MANIFEST_TYPE,
     MAX_BYTES,
@@ -32,9 +32,9 @@ from shim_hooks.registry_documents import (
     EnvironmentIndex,
     find_closure_artifact,
 )
-from shim_hooks.registry_environment import RegistryEnvironment
-from shim_hooks.registry_heads import RegistryHeads
-from shim_hooks.registry_http import Interrupted, RegistryHttp
+from shim_hooks.registry.environment import RegistryEnvironment
+from shim_hooks.registry.heads import RegistryHeads
+from shim_hooks.registry.http import Interrupted, RegistryHttp
 from shim_hooks.store.blob_file import BlobFile
 from shim_hooks.threads import in_thread
 

@@ -1,7 +1,7 @@
 """A FloxHub of one's own: environments in bare git repositories, in FloxHub's layout and commit form.
 
-Belongs here: what a push and a switch mean. Running git is in `local_repository.py`, serving it in `local_server.py`,
-who sees what in `privacy.py` and `hub_tokens.py`.
+Belongs here: what a push and a switch mean. Running git is in `repository.py`, serving it in `server.py`,
+who sees what in `privacy.py` and `tokens.py`.
 Source: FH §1.7, §3, §4. A real `flox` and this project's resolver read what is written here, and the other way round.
 """
 
@@ -16,8 +16,8 @@ from flox_formats.errors import FormatError
 from flox_formats.generations import Generations, GenerationsInvalid, SwitchImpossible
 from flox_formats.history import Change
 from flox_formats.lockfile import Lockfile
-from registry_proxy.floxhub.local_repository import HubError, HubFailed, HubRepository, NewCommit
-from registry_proxy.floxhub.privacy import Privacy, Visibility
+from registry_proxy.hub.privacy import Privacy, Visibility
+from registry_proxy.hub.repository import HubError, HubFailed, HubRepository, NewCommit
 
 REPOSITORY = "floxmeta"
 DEADLINE_S = 30.0

@@ -21,6 +21,7 @@ from shim_hooks.agent import Agent
 from shim_hooks.agent_listener import AgentListener, listening
 from shim_hooks.agent_socket import AgentServer
 from shim_hooks.background import Work, in_background
+from shim_hooks.commands.store import store_bound
 from shim_hooks.environment.realise import Realiser
 from shim_hooks.errors import NotSupported
 from shim_hooks.log import Log
@@ -29,7 +30,7 @@ from shim_hooks.memory import give_back
 from shim_hooks.metrics import Metrics
 from shim_hooks.metrics_endpoint import metrics_endpoint
 from shim_hooks.prefetch import Prefetch, is_environment_image
-from shim_hooks.registry_client import RegistryClient
+from shim_hooks.registry.client import RegistryClient
 from shim_hooks.settings import Settings
 from shim_hooks.store.collector import Collector
 from shim_hooks.store.container_stores import ContainerStores
@@ -37,7 +38,6 @@ from shim_hooks.store.leases import Leases
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.room import Room
 from shim_hooks.store_care import StoreCare
-from shim_hooks.store_commands import store_bound
 
 _SYSTEMS = {"x86_64": System.X86_64_LINUX, "aarch64": System.AARCH64_LINUX}
 _AFTER_DELETE_S = 2.0  # the runtime needs a moment to take the bundle away

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flox_formats.store_path import StorePath
+from shim_hooks.commands.store import existing_store
 from shim_hooks.environment.repair import Mended, Outcome, Repair
 from shim_hooks.environment.verify_links import VerifiedLinks, verify_links
 from shim_hooks.floxhub_token import FloxHubToken
-from shim_hooks.registry_client import RegistryClient
+from shim_hooks.registry.client import RegistryClient
 from shim_hooks.settings import Settings
 from shim_hooks.sizes import shown_bytes
 from shim_hooks.store.leases import Leases
 from shim_hooks.store.node_store import NodeStore
 from shim_hooks.store.verify import Verified, verify
-from shim_hooks.store_commands import existing_store
 
 _NAMED = 5
 """Of what was not compared: a download that was given up, or is under way, may have left hundreds."""

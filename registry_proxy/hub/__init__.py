@@ -1,0 +1,1 @@
+"""A FloxHub of one's own (`floxbridge hub`): git repositories, served to git, to `flox` and to our resolver."""
