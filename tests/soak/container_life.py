@@ -231,9 +231,9 @@ def main() -> None:
     asyncio.run(lives.fetch_all())
     lives.learn()
     for number in range(asked.kills):
-        filler = _fill(asked.state, leave=random_.randrange(300_000)) if asked.full else None
         if random_.random() < 0.5:
-            lives.damage(random_)
+            lives.damage(random_)  # before: a file that is empty needs room for it
+        filler = _fill(asked.state, leave=random_.randrange(300_000)) if asked.full else None
         children = [_fork(lives, who, asked.seed + number, full=asked.full) for who in AGENTS]
         time.sleep(random_.uniform(0, 0.8))  # at any instruction: there is no event to wait for
         for child in children:
