@@ -5,6 +5,7 @@ container gets (`bundle/decision.py`), how an environment comes onto the node (`
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -24,7 +25,7 @@ from shim_hooks.bundle.token_mount import find_token
 from shim_hooks.container_key import shown_id
 from shim_hooks.environment.mode import Mode
 from shim_hooks.environment.realised import Realised, Shown, Wanted
-from shim_hooks.errors import NodeError, RegistryUnavailable, StoreFailed
+from shim_hooks.errors import NodeError, Refused, RegistryUnavailable, StoreFailed
 from shim_hooks.launcher_protocol import CreateRequest, DeleteRequest, ExecRequest
 from shim_hooks.log import Log
 from shim_hooks.store.container_stores import ContainerStores, refuse_as_layer
@@ -149,6 +150,7 @@ class Agent:
 
     def _begin_create(self, request: CreateRequest) -> Done | Waits:
         began = time.monotonic()
+        _refuse_second(request)
         spec = read_spec(request.bundle)
         decision = decide(spec)
         if isinstance(decision, Untouched):
@@ -267,6 +269,21 @@ class Agent:
         refuse_as_layer(rootfs.own_store, "use an image without packages of its own in /nix/store")
         names = rootfs.among_its_own(path.base_name for path in realised.paths)
         return OwnStore(rootfs.own_store, self._stores.hide(container_key, names) if names else None)
+
+
+def _refuse_second(request: CreateRequest) -> None:
+    """The runtime would refuse it, too, and then the container of this id had lost its lease and its store to it.
+
+    Runtimes keep what they know of a container in a folder of its name below their root.
+    """
+    if not request.root.startswith(b"/"):
+        return
+    place = Path(os.fsdecode(request.root)) / request.container_id
+    if os.path.lexists(place):
+        raise Refused(
+            f"there is a container {request.container_id} already, with its state in {place}: delete it first, or give "
+            "this one another id"
+        )
 
 
 def _nothing_to_tell() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -316,6 +317,26 @@ async def test_a_mutable_store_is_not_taken_by_a_container_of_the_same_id(rig: A
     assert len(rig.leases.sweep()) == 1
     rig.mutable.sweep(rig.leases.container_ids)
     assert [each.name for each in (rig.folder / "state" / "mutable").iterdir()] == [store.name]
+
+
+async def test_a_second_container_of_an_id_takes_nothing_from_the_first(rig: AgentRig) -> None:
+    """runc refuses it, too, but only after us."""
+    rig.environments.add(WEB, PLAIN)
+    mutable = {**ANNOTATED, "flox.dev/nix-mutable": "true"}
+    root = os.fsencode(rig.folder / "runc")
+    first = CreateRequest(rig.bundle("a", annotations=mutable), "web", 60, root)
+    await rig.agent.create(first)
+    (rig.folder / "runc" / "web").mkdir(parents=True)  # as runc does
+    (store,) = (rig.folder / "state" / "mutable").iterdir()
+    (store / "upper" / "database").touch()
+    second = rig.bundle("b", annotations=mutable)
+    before = (second / "config.json").read_bytes()
+    with pytest.raises(Refused, match="there is a container web already"):
+        await rig.agent.create(CreateRequest(second, "web", 60, root))
+    lease = rig.leases.find(first.key)
+    assert lease is not None
+    assert (lease.bundle, (store / "upper" / "database").exists()) == (first.bundle, True)
+    assert (second / "config.json").read_bytes() == before
 
 
 # ---- with the launcher ----
