@@ -18,6 +18,7 @@ from registry_proxy.content.file_span import FILE_BODIES
 from registry_proxy.corked import Corked
 from registry_proxy.file_sender import FileSender
 from registry_proxy.malformed import MalformedRequests
+from registry_proxy.whole_answer import WHOLE
 
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers together."""
@@ -37,6 +38,11 @@ _TOO_LARGE = _Refusal(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     f"the request's line and headers have more than {MAX_HEAD_BYTES} bytes",
 )
+
+
+_OVER_TLS: dict[str, dict[object, object]] = {WHOLE: {}}
+_PLAIN = {**_OVER_TLS, FILE_BODIES: {}}
+"""What an app may send besides what ASGI has."""
 
 
 class _HeadRefused(Exception):
@@ -93,8 +99,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._in_head = self._began = True
         super().on_message_begin()
-        if self._files.can_send:
-            self.scope["extensions"] = {FILE_BODIES: {}}
+        self.scope["extensions"] = _PLAIN if self._files.can_send else _OVER_TLS
 
     def on_headers_complete(self) -> None:
         self._in_head = False

@@ -18,7 +18,10 @@ _PIECE_BYTES = 1024 * 1024
 
 
 class FileSender:
-    """For one connection. `begun` and `ended` are called around each span, however that ends."""
+    """For one connection. `begun` and `ended` are called around each span, however that ends.
+
+    It `can_send` unless the connection is over TLS: what goes through that has to be encrypted in this process.
+    """
 
     def __init__(
         self,
@@ -29,14 +32,10 @@ class FileSender:
         ended: Callable[[], None],
     ) -> None:
         self._transport, self._loop, self._begun, self._ended = transport, loop, begun, ended
+        self.can_send = transport.get_extra_info("sslcontext") is None
         self._span: FileSpan | None = None
         self._socket = -1
         self._from_disk: asyncio.Task[None] | None = None
-
-    @property
-    def can_send(self) -> bool:
-        """What goes through TLS has to be encrypted in this process."""
-        return self._transport.get_extra_info("sslcontext") is None
 
     @property
     def is_sending(self) -> bool:

@@ -24,6 +24,7 @@ from registry_proxy.malformed import MalformedRequests
 from registry_proxy.metrics import Metrics
 from registry_proxy.settings import Settings
 from registry_proxy.tls import TlsEvents, TlsFiles
+from registry_proxy.whole_answer import WholeAnswers
 from registry_proxy.wiring import open_registry
 
 _BACKLOG = 2048
@@ -50,7 +51,7 @@ async def serve(settings: Settings, log: Log, stopping: asyncio.Event) -> None:
             lambda: 0.0 if tls is None else tls.expires_at,
         )
         async with open_registry(settings, urls, log, metrics) as registry:
-            app = Observed(build_app(registry.parts, metrics, stopping), metrics.requests, access_log)
+            app = WholeAnswers(Observed(build_app(registry.parts, metrics, stopping), metrics.requests, access_log))
             malformed = MalformedRequests(
                 counted=metrics.malformed,
                 told=lambda **facts: log.event("malformed_request", **facts),
@@ -58,6 +59,7 @@ async def serve(settings: Settings, log: Log, stopping: asyncio.Event) -> None:
             )
             config = uvicorn.Config(
                 app,
+                interface="asgi3",
                 http=partial(Connection, malformed=malformed),  # type: ignore[arg-type]  # it is only called
                 ws="none",
                 lifespan="off",

@@ -17,13 +17,12 @@ from registry_proxy.floxhub.credential import View
 from registry_proxy.images.content import Content
 from registry_proxy.images.reference import EnvironmentRepository, LiveTag, parse_repository, parse_tag
 from registry_proxy.repositories.environments import EnvironmentImages, TaggedIndex
+from registry_proxy.whole_answer import WHOLE, Header, head_lines
 
 _PREFIX, _MIDDLE = "/v2/", "/manifests/"
 _PLAIN_QUERIES = (b"", b"ns=docker.io")
 _NOT_PLAIN = frozenset((b"authorization", b"if-none-match"))
 _MAX_PATHS = 10_000
-
-Header = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,7 @@ class _Prepared:
 
     index: Content
     headers: list[Header]
+    head: bytes
 
 
 class FreshTags:
@@ -50,13 +50,13 @@ class FreshTags:
         exchange, resolution = exchange_of(scope), found.resolution
         exchange.route, exchange.environment = "manifests", found.index.environment
         exchange.generation, exchange.outcome = found.index.number, resolution.outcome
-        headers = [
-            *self._headers(scope["path"], found.index.content),
-            (b"floxbridge-resolution", resolution.outcome.encode()),
-            (b"age", b"%d" % resolution.age_s),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": found.index.content.data})
+        prepared, body = self._prepare(scope["path"], found.index.content), found.index.content.data
+        changing = [(b"floxbridge-resolution", resolution.outcome.encode()), (b"age", b"%d" % resolution.age_s)]
+        if WHOLE in scope.get("extensions", ()):
+            await send({"type": WHOLE, "status": 200, "head": prepared.head, "headers": changing, "body": body})
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [*prepared.headers, *changing]})
+        await send({"type": "http.response.body", "body": body})
 
     def _fresh(self, scope: Scope) -> TaggedIndex | None:
         if scope["method"] not in ("GET", "HEAD") or scope["query_string"] not in _PLAIN_QUERIES:
@@ -80,13 +80,14 @@ class FreshTags:
                 self._repositories.popitem(last=False)
             return found
 
-    def _headers(self, path: str, index: Content) -> list[Header]:
+    def _prepare(self, path: str, index: Content) -> _Prepared:
         prepared = self._prepared.get(path)
         if prepared is None or prepared.index is not index:
-            prepared = self._prepared[path] = _Prepared(index, _unchanging_headers(index))
+            headers = _unchanging_headers(index)
+            prepared = self._prepared[path] = _Prepared(index, headers, head_lines(headers))
             if len(self._prepared) > _MAX_PATHS:
                 self._prepared.popitem(last=False)
-        return prepared.headers
+        return prepared
 
 
 def _live_repository(path: str) -> EnvironmentRepository | None:

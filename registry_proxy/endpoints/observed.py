@@ -15,8 +15,10 @@ from registry_proxy.endpoints.access_log import AccessLog, Answer
 from registry_proxy.endpoints.exchange import Exchange
 from registry_proxy.log import REQUEST_ID
 from registry_proxy.request_metrics import RequestMetrics
+from registry_proxy.whole_answer import WHOLE
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_BEGINS, _GOES_ON = ("http.response.start", WHOLE), ("http.response.body", WHOLE)
 _METHODS = frozenset(("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"))
 
 
@@ -68,11 +70,12 @@ def _observing(send: Send, answer: Answer, exchange: Exchange, *, has_body: bool
     """`send`, with the id in the answer's headers, noting what is sent."""
 
     def observe(message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind in _BEGINS:
             answer.status = message["status"]
             named = (b"x-request-id", exchange.request_id.encode())
             message = {**message, "headers": [*message.get("headers", ()), named]}
-        elif message["type"] == "http.response.body":
+        if kind in _GOES_ON:
             if has_body:
                 answer.sent_bytes += len(message.get("body", b""))
             answer.complete = not message.get("more_body", False)

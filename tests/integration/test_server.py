@@ -65,6 +65,30 @@ def test_requests_in_a_row_are_answered_in_order(registry: httpx2.Client) -> Non
         assert [wire.answer().status for _ in paths] == [200, 200, 404, 200, 200] * 20
 
 
+LIVE = f"{WEB}/manifests/live"
+
+
+def test_a_fresh_tag_in_a_row_and_at_the_end(world: World) -> None:
+    """What is answered whole keeps connections, and ends them, as everything else does."""
+    world.push("acme/web", world.package("hello", "hi"))
+    with running_registry(world.settings(resolve_ttl_s=60)) as client:
+        index = client.get(LIVE).content
+        with Wire(client.base_url) as wire:
+            for path in (LIVE, "/healthz", LIVE):
+                wire.get(path)
+            assert [wire.answer().body == index for _ in range(3)] == [True, False, True]
+            wire.get(LIVE, method="HEAD")
+            status, headers = wire.head()
+            assert (status, headers["content-length"], "connection" in headers) == (200, str(len(index)), False)
+            wire.get(LIVE, "Connection: close")
+            last = wire.answer()
+            assert (last.headers["connection"], last.body, wire.rest()) == ("close", index, b"")
+        with Wire(client.base_url) as old:
+            old.send(f"GET {LIVE} HTTP/1.0\r\n\r\n".encode())
+            answer = old.answer()
+            assert (answer.headers["connection"], answer.body, old.rest()) == ("close", index, b"")
+
+
 @pytest.mark.parametrize(
     "accept",
     [
