@@ -129,6 +129,7 @@ class Connection(HttpToolsProtocol):
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),
+            (b"cache-control", b"private, no-cache"),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
         ]

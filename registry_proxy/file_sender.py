@@ -42,11 +42,15 @@ class FileSender:
         return self._span is not None
 
     def send(self, span: FileSpan) -> None:
-        """One at a time. What was written to the transport before goes first."""
-        self._span = span
+        """One at a time. What was written to the transport before goes first. Raises OSError, and nothing has begun."""
         # The loop watches a socket for one user alone, by its number: under another one it is ours to wait for.
-        self._socket = os.dup(self._transport.get_extra_info("socket").fileno())
-        self._loop.add_writer(self._socket, self._go_on, span)
+        socket = os.dup(self._transport.get_extra_info("socket").fileno())
+        try:
+            self._loop.add_writer(socket, self._go_on, span)
+        except OSError:
+            os.close(socket)
+            raise
+        self._socket, self._span = socket, span
         self._begun()
 
     def stop(self) -> None:
@@ -73,6 +77,8 @@ class FileSender:
     async def _send_from_disk(self, span: FileSpan, socket: int) -> None:
         count = 0
         try:
+            if self._span is not span:
+                return  # the connection is gone, and the file closed
             with self._giving_up(), span.file.lent():
                 count = await anyio.to_thread.run_sync(span.send, socket, _PIECE_BYTES)
         finally:

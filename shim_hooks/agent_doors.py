@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -49,13 +50,17 @@ class Doors:
             os.eventfd_write(self._wake, 1)
 
     def _open_another(self) -> None:
+        """Raises OSError, or RuntimeError where no thread can be started; then all is as it was."""
+        ready = select.epoll()
+        ready.register(self._listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        ready.register(self._wake, select.EPOLLIN)
+        threading.Thread(target=self._work, args=(ready,), name="door", daemon=True).start()
         self._threads += 1
         self._waiting += 1
-        threading.Thread(target=self._work, name="door", daemon=True).start()
 
-    def _work(self) -> None:
+    def _work(self, ready: select.epoll) -> None:
         try:
-            self._stand()
+            self._stand(ready)
         finally:
             with self._lock:
                 self._threads -= 1
@@ -63,10 +68,8 @@ class Doors:
                     self._listener.close()
                     os.close(self._wake)
 
-    def _stand(self) -> None:
-        with select.epoll() as ready:
-            ready.register(self._listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-            ready.register(self._wake, select.EPOLLIN)
+    def _stand(self, ready: select.epoll) -> None:
+        with ready:
             while True:
                 ready.poll()
                 if self._closed.is_set():
@@ -92,7 +95,8 @@ class Doors:
         with self._lock:
             self._waiting -= 1
             if not self._waiting and self._threads < _AT_MOST:
-                self._open_another()
+                with suppress(OSError, RuntimeError):  # who comes waits until one of us is back
+                    self._open_another()
 
     def _return_to_the_door(self) -> bool:
         with self._lock:

@@ -8,7 +8,9 @@ import contextlib
 import gc
 import importlib.util
 import platform
+import resource
 import signal
+import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +58,8 @@ def run_agent(settings: Settings, listener: AgentListener | None) -> int:
 
 async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    _allow_many_files()
+    threading.excepthook = lambda bug: _log_bug(log, {"message": "in a thread", "exception": bug.exc_value})
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="work"))
     loop.set_exception_handler(lambda _, context: _log_bug(log, context))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -96,6 +100,12 @@ async def _run_agent(settings: Settings, log: Log, early: AgentListener | None) 
                     server = AgentServer(answers, log, under_way=node.realiser.under_way)
                     await server.serve(listener, stop, grace_s=settings.stop_grace_s)
         log.event("stopped")
+
+
+def _allow_many_files() -> None:
+    """Each container that waits has a connection, and the usual limit of a service is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _prefetch(settings: Settings, realiser: Realiser, log: Log, metrics: Metrics) -> Iterator[Work]:

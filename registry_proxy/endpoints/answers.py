@@ -58,7 +58,7 @@ def answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RegistryError)
     if isinstance(error, FloxHubUnavailable | FloxHubGarbled):
         exchange_of(request.scope).outcome = Outcome.FAILED
-    headers = {**API_VERSION, **NOT_SHARED}
+    headers = dict(API_VERSION)
     if isinstance(error, MethodUnsupported):
         headers["Allow"] = ", ".join(READING)
     if isinstance(error, RangeUnsatisfiable):
@@ -94,4 +94,4 @@ def answer_unforeseen(request: Request, error: Exception) -> Response:
 
 
 def _error(status: int, code: str, message: str, headers: dict[str, str]) -> Response:
-    return JSONResponse({"errors": [{"code": code, "message": message}]}, status, headers)
+    return JSONResponse({"errors": [{"code": code, "message": message}]}, status, {**NOT_SHARED, **headers})

@@ -75,8 +75,9 @@ class KnownViews:
     async def learn(self, answer: FloxHubAnswer, asked: View, at: float) -> None:
         """An environment is shown to everybody, or else to who has the right: what was of the other kind is past."""
         known = self.entry(answer.view)
-        known.confirmed_at, known.failure = at, None
-        self._hold(known, answer.snapshot)
+        if known.snapshot is None or known.confirmed_at <= at:  # else a question asked later was answered sooner
+            known.confirmed_at, known.failure = at, None
+            self._hold(known, answer.snapshot)
         other = asked if answer.view != asked else asked.everybodys
         past = self._views.get(other)
         if other != answer.view and past is not None and past.snapshot is not None:
@@ -90,8 +91,9 @@ class KnownViews:
         for name in names:
             await anyio.to_thread.run_sync(self._snapshots.forget, name, view.credential.viewer)
 
-    def lost(self, snapshot: Snapshot) -> None:
-        """The files of its commit are gone."""
+    async def lost(self, snapshot: Snapshot) -> None:
+        """Files of its commit are gone."""
+        await anyio.to_thread.run_sync(self._snapshots.lose, snapshot)
         which = (snapshot.environment, snapshot.commit)
         for known in list(self._views.values()):
             if known.snapshot is not None and (known.snapshot.environment, known.snapshot.commit) == which:

@@ -119,9 +119,9 @@ class Resolver:
             return self.fresh(view.everybodys)
         return resolution
 
-    def lost(self, snapshot: Snapshot) -> None:
+    async def lost(self, snapshot: Snapshot) -> None:
         """The files of its commit are gone: whoever wants it next has FloxHub asked for them."""
-        self._known.lost(snapshot)
+        await self._known.lost(snapshot)
 
     async def aclose(self) -> None:
         """Ends the questions that are still in flight."""

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from flox_formats.environment import EnvironmentName
 from registry_proxy.content.durable import flush_folder, flush_tree, storage_failed, write_whole
-from registry_proxy.errors import EnvironmentUnusable, FloxHubGarbled
+from registry_proxy.errors import CommitLost, EnvironmentUnusable, FloxHubGarbled
 from registry_proxy.floxhub.snapshot import Snapshot
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -83,7 +83,7 @@ class Snapshots:
                 age_s = time.time() - pointer.stat().st_mtime
                 try:
                     return Remembered(self._snapshot(environment, commit), abs(age_s), age_s < 0)
-                except (EnvironmentUnusable, FloxHubGarbled):
+                except (EnvironmentUnusable, FloxHubGarbled, CommitLost):
                     self.drop(home / commit)
         return None
 
@@ -111,10 +111,11 @@ class Snapshots:
                     return known
                 if not here:
                     self._move_in(environment, commit, fetched.folder)
-                snapshot = self._snapshot(environment, commit)
+                snapshot = self._snapshot_or_drop(environment, commit)
                 self._staging.mkdir(parents=True, exist_ok=True)  # an operator may have emptied everything
-                write_whole(pointer, commit.encode(), staging=self._staging)
-                _touched(pointer, fetched.asked_at)
+                if not _is_newer(pointer, fetched.asked_at):
+                    write_whole(pointer, commit.encode(), staging=self._staging)
+                    _touched(pointer, fetched.asked_at)
                 self._sweep(home, keep={commit, known.commit if known else commit})
         except OSError as error:
             raise storage_failed(home, error) from error
@@ -127,6 +128,12 @@ class Snapshots:
         flush_tree(folder)
         folder.rename(home / commit)
         flush_folder(home)
+
+    def lose(self, snapshot: Snapshot) -> None:
+        """Drops what is left of a commit, some of whose files are gone: it is fetched when it is next asked for."""
+        with self._lock(snapshot.environment):
+            self._read.pop((snapshot.environment, snapshot.commit), None)
+            self.drop(self._home(snapshot.environment) / snapshot.commit)
 
     def forget(self, environment: EnvironmentName, viewer: str) -> None:
         """FloxHub no longer shows the environment to `viewer`: neither will we after a restart.
@@ -144,6 +151,14 @@ class Snapshots:
             found = Snapshot.read(environment, commit, self._home(environment) / commit)
             self._read[environment, commit] = found
         return found
+
+    def _snapshot_or_drop(self, environment: EnvironmentName, commit: str) -> Snapshot:
+        """As `_snapshot`. What is left of a commit whose files are gone goes: it is fetched when next asked for."""
+        try:
+            return self._snapshot(environment, commit)
+        except CommitLost:
+            self.drop(self._home(environment) / commit)
+            raise
 
     def _spelled(self, environment: EnvironmentName) -> EnvironmentName:
         if not self._home(environment).is_dir():
@@ -190,6 +205,14 @@ def newest_kept(root: Path, environment: EnvironmentName) -> Snapshot | None:
 
 def _commit_of(pointer: Path) -> str:
     return pointer.read_bytes().decode(errors="replace").strip()
+
+
+def _is_newer(pointer: Path, asked_at: float) -> bool:
+    """Whether it is of a question that was asked later, and answered sooner. Not of one of a time to come."""
+    try:
+        return asked_at < pointer.stat().st_mtime <= time.time()
+    except FileNotFoundError:
+        return False
 
 
 def _touched(pointer: Path, at: float) -> bool:

@@ -7,7 +7,7 @@ all, is a hundred: a registry for a thousand environments remembers all of their
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -50,7 +50,7 @@ class GenerationImages:
         holdings: Holdings,
         threads: anyio.CapacityLimiter,
         *,
-        lost: Callable[[Snapshot], None],
+        lost: Callable[[Snapshot], Awaitable[None]],
     ) -> None:
         """`lost` is told of a snapshot whose files are gone."""
         self._urls, self._store, self._holdings, self._threads, self._lost = urls, store, holdings, threads, lost
@@ -105,7 +105,7 @@ class GenerationImages:
         try:
             return await anyio.to_thread.run_sync(self._make, snapshot, generation, limiter=self._threads)
         except CommitLost:
-            self._lost(snapshot)
+            await self._lost(snapshot)
             raise
 
     def _make(self, snapshot: Snapshot, generation: Generation) -> EnvironmentImage:

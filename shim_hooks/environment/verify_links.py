@@ -159,7 +159,8 @@ def _promised(store: NodeStore) -> set[StorePath]:
 def _entries(store: NodeStore) -> Iterator[tuple[StoreFolders, StorePath]]:
     """What lies in the own of each."""
     for folders in store.all_folders():
-        with disk_errors("listing the node store", store.root):
+        names = list[str]()
+        with disk_errors("listing the node store", store.root), suppress(FileNotFoundError):  # swept: it was empty
             names = sorted(os.listdir(folders.own))  # noqa: PTH208 - names, and many of them
         for name in names:
             with suppress(StorePathInvalid):  # nothing of ours

@@ -49,13 +49,14 @@ class RegistryHeads:
 
     def digest_of(self, path: str) -> Digest | None:
         """Of the content that an anonymous GET of `path` gets now. Blocks, for half a second at most."""
-        if self._address is None:
+        address = self._address  # another thread may find out at any moment that it is not there
+        if address is None:
             return None
         request = f"HEAD {self._before}{path} HTTP/1.1\r\nHost: {self._host}\r\nUser-Agent: floxbridge-node\r\n\r\n"
         kept = self._take_kept()
         answer = None if kept is None else self._asked(kept, request.encode())
         if answer is None:  # also where the registry had closed the kept one meanwhile
-            fresh = self._connect(self._address)
+            fresh = self._connect(address)
             answer = None if fresh is None else self._asked(fresh, request.encode())
         return None if answer is None else answer.digest
 

@@ -6,6 +6,7 @@ Belongs here: which folders there are, and how something new comes to be there. 
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
@@ -32,6 +33,10 @@ _RETRIED_S = 86400.0
 _THERE_ALREADY = {errno.EEXIST, errno.ENOTEMPTY}
 
 
+_CLOSED = ("closures", "leases", "partial", PRIVATE, "staging")
+"""What of the state directory is nobody else's business: lockfiles of private environments lie in it, too."""
+
+
 class NodeStore:
     """Makes its folders below `root`, sweeping what a crash left. Its methods block: call them in a thread.
 
@@ -43,11 +48,13 @@ class NodeStore:
         self.store_dir = root / SHARED
         """What every container sees at /nix/store."""
         with disk_errors("preparing the node store", root):
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _close_to_others(root)
+            root.mkdir(mode=0o711, parents=True, exist_ok=True)
+            _give_mode(root, 0o711)  # runtimes mount from below it: in a user namespace as nobody in particular
+            for name in _CLOSED:
+                (root / name).mkdir(mode=0o700, exist_ok=True)
+                _give_mode(root / name, 0o700)
             self.store_dir.mkdir(exist_ok=True)
             self.store_dir.chmod(0o755)  # every user of every container looks into it, whatever our umask
-            (root / "closures").mkdir(exist_ok=True)
             (root / "closures" / "known").mkdir(exist_ok=True)
             (root / "closures" / "linked").mkdir(exist_ok=True)
         self.public = StoreFolders((self.store_dir,))
@@ -174,7 +181,7 @@ class NodeStore:
                     _make_private(place.parent)
                 staged.rename(place)
             except FileNotFoundError:
-                if not os.path.lexists(staged):
+                if place.parent == self.store_dir or not os.path.lexists(staged):
                     raise
                 continue  # its folder was swept just now, because it was empty
             except OSError as problem:
@@ -239,7 +246,8 @@ def _make_private(folder: Path) -> None:
     folder.chmod(0o755)
 
 
-def _close_to_others(root: Path) -> None:
-    """In it lie the lockfiles of private environments, too. Runtimes mount from below it, and are root."""
-    if root.stat().st_mode & 0o077:
-        root.chmod(0o700)
+def _give_mode(folder: Path, mode: int) -> None:
+    """To everybody but its owner, who keeps what was given."""
+    found = stat.S_IMODE(folder.stat().st_mode)
+    if (found ^ mode) & 0o077:
+        folder.chmod(found & 0o700 | mode & 0o077)

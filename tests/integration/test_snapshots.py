@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from threading import Barrier
 
@@ -93,20 +94,39 @@ def test_an_answer_is_as_old_as_its_question(world: World, commits: tuple[Fetche
         assert latest.age_s >= time.time() - asked_at - 1
 
 
+@pytest.mark.parametrize("restarted", [False, True], ids=["at-run-time", "while-it-was-stopped"])
+@pytest.mark.parametrize("lost", ["*/", "*/pack/*"], ids=["folder", "packs"])
 @pytest.mark.parametrize("tag", ["live", "1"])
-def test_a_commit_whose_files_are_lost_is_fetched_again(world: World, tag: str) -> None:
+def test_a_commit_whose_files_are_lost_is_fetched_again(world: World, tag: str, lost: str, restarted: bool) -> None:
+    """Some of them, or all: what cleans a folder of temporary files leaves folders."""
     for text in ("hi", "there"):
         world.push("acme/web", world.package("hello", text))
     with running_registry(world.settings("calm")) as client:
         right = digest_of(client, tag)
-    with running_registry(world.settings()) as client:
+    with ExitStack() as running:
+        client = running.enter_context(running_registry(world.settings()))
         digest_of(client, "2" if tag == "1" else "1")  # so that the other one's image is still to be made
-        for folder in (world.root / "state" / "floxhub" / "acme" / "web").glob("*/"):
-            shutil.rmtree(folder)
+        if restarted:
+            running.close()
+        gone = list((world.root / "state" / "floxhub" / "acme" / "web").glob(lost))
+        assert gone
+        for path in gone:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if restarted:
+            client = running.enter_context(running_registry(world.settings()))
         first = client.get(f"{WEB}/manifests/{tag}")
         if first.status_code != 200:
             assert (first.status_code, first.headers["retry-after"], "ask again" in message(first)) == (503, "1", True)
         assert digest_of(client, tag) == right
+
+
+def test_what_was_asked_later_stays_when_an_older_answer_comes(world: World, commits: tuple[Fetched, Fetched]) -> None:
+    snapshots, now = Snapshots(world.root / "kept"), time.time()
+    for commit, asked_at in ((commits[1], now), (commits[0], now - 5)):
+        snapshots.keep(NAME, "one", replace(again(commit, snapshots), asked_at=asked_at), None)
+    latest = snapshots.latest(NAME, "one")
+    assert latest is not None
+    assert latest.snapshot.commit == commits[1].commit
 
 
 def test_a_state_directory_that_is_emptied_is_filled_again(world: World) -> None:

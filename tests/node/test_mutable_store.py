@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from shim_hooks.store.node_store import NodeStore
 from tests.integration.agent_rig import WEB
 from tests.node.runc_rig import Node, launcher, make_node, node
 
@@ -52,7 +53,9 @@ def passable(launcher: Path) -> Iterator[Node]:
     """A node in a folder that everybody can pass through, as `/var/lib` is and pytest's own is not."""
     with tempfile.TemporaryDirectory(prefix="floxbridge-test-") as folder:
         Path(folder).chmod(0o755)
-        yield make_node(Path(folder), launcher)
+        made = make_node(Path(folder), launcher)
+        NodeStore(made.rig.folder / "state").close()  # the modes that an agent gives it
+        yield made
 
 
 @pytest.mark.parametrize("uid", [0, 12345])

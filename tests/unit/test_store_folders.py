@@ -77,16 +77,21 @@ def test_links_lead_from_folder_to_folder(store: NodeStore) -> None:
 def test_nobody_else_comes_into_what_is_private(store: NodeStore) -> None:
     own = store.private_of(SECRET).own
     modes = {path: oct(path.stat().st_mode & 0o777) for path in (store.root, own.parent, own)}
-    assert modes == {store.root: "0o700", own.parent: "0o700", own: "0o755"}  # which its containers look into
+    assert modes == {store.root: "0o711", own.parent: "0o700", own: "0o755"}  # which its containers look into
 
 
-@pytest.mark.parametrize("mode", [0o755, 0o777, 0o750])
-def test_a_state_directory_that_is_open_is_closed(tmp_path: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o750, 0o700])
+def test_a_state_directory_is_for_passing_through_to_the_store_alone(tmp_path: Path, mode: int) -> None:
+    """Whatever it was: in a user namespace who mounts the store is nobody on the node."""
     state = tmp_path / "state"
-    state.mkdir()
-    state.chmod(mode)
+    for folder in (state, state / "closures", state / "leases"):
+        folder.mkdir()
+        folder.chmod(mode)
     NodeStore(state)
-    assert oct(state.stat().st_mode & 0o777) == "0o700"
+    modes = {folder.name: oct(folder.stat().st_mode & 0o777) for folder in (state, *state.iterdir())}
+    assert modes.pop("state") == "0o711"
+    assert modes.pop("store") == "0o755"
+    assert set(modes.values()) == {"0o700"}
 
 
 def test_a_change_of_either_folder_is_seen(store: NodeStore) -> None:
