@@ -263,7 +263,9 @@ async def test_nars_that_are_not_what_was_promised(
     assert node.is_tidy()
     assert sorted(entry.name for entry in node.store.root.iterdir()) == [
         "closures",
+        "leases",
         "partial",
+        "private",
         "staging",
         "staging-spare",
         "store",
