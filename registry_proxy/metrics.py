@@ -6,11 +6,13 @@ test compares the names. No label holds the name of an environment: there may be
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from registry_proxy.request_metrics import RequestMetrics
 
@@ -20,17 +22,30 @@ _STALE_WINDOW_S = 60.0
 _REFUSALS = (400, 431)
 
 
+class Resolutions(Collector):
+    """How often each outcome was. On the way of every request, so it is a plain number of the event loop's own."""
+
+    def __init__(self) -> None:
+        self.count = dict.fromkeys(_OUTCOMES, 0)
+
+    def collect(self) -> Iterator[Metric]:
+        counted = CounterMetricFamily(
+            "floxbridge_resolutions", "Answers to which generation is meant.", labels=["outcome"]
+        )
+        for outcome, count in self.count.items():
+            counted.add_metric([outcome], count)
+        yield counted
+
+
 class Metrics:
-    """Safe for threads, but for `requests` and `exposition`, which belong to the event loop."""
+    """Safe for threads, but for `requests`, `resolved` and `exposition`, which belong to the event loop."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry = CollectorRegistry()
         self.requests = RequestMetrics()
         self._registry.register(self.requests)
-        resolutions = Counter(
-            "floxbridge_resolutions", "Answers to which generation is meant.", ["outcome"], registry=self._registry
-        )
-        self._resolutions = {outcome: resolutions.labels(outcome) for outcome in _OUTCOMES}
+        self._resolutions = Resolutions()
+        self._registry.register(self._resolutions)
         self._stale_age = RecentMaximum(_STALE_WINDOW_S, clock)
         Gauge(
             "floxbridge_stale_age_seconds", "Age of the oldest answer served stale of late.", registry=self._registry
@@ -56,7 +71,7 @@ class Metrics:
 
     def resolved(self, outcome: str, age_s: float | None) -> None:
         """The question which generation is meant was answered, or not; `age_s` is of an answer served stale."""
-        self._resolutions[outcome].inc()
+        self._resolutions.count[outcome] += 1
         if age_s is not None:
             self._stale_age.note(age_s)
 

@@ -40,6 +40,7 @@ class FreshTags:
     def __init__(self, app: ASGIApp, environments: EnvironmentImages, callers: Callers) -> None:
         self._app, self._environments, self._callers = app, environments, callers
         self._repositories: OrderedDict[str, EnvironmentRepository | None] = OrderedDict()
+        self._views: OrderedDict[str, View] = OrderedDict()
         self._prepared: OrderedDict[str, _Prepared] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,12 +64,24 @@ class FreshTags:
             return None
         if b"%" in scope["raw_path"]:
             return None
-        if any(name in _NOT_PLAIN for name, _ in scope["headers"]):
+        for name, _ in scope["headers"]:
+            if name in _NOT_PLAIN:
+                return None
+        view = self._view(scope["path"])
+        return None if view is None else self._environments.fresh_index(view)
+
+    def _view(self, path: str) -> View | None:
+        """What `path` asks for, as the registry's own credential sees it, which seldom is another one."""
+        credential, view = self._callers.unnamed_at_hand(), self._views.get(path)
+        if credential is None or (view is not None and view.credential is credential):
+            return view if credential is not None else None
+        repository = self._repository(path)
+        if repository is None:
             return None
-        repository, credential = self._repository(scope["path"]), self._callers.unnamed_at_hand()
-        if repository is None or credential is None:
-            return None
-        return self._environments.fresh_index(View(repository.environment, credential))
+        view = self._views[path] = View(repository.environment, credential)
+        if len(self._views) > _MAX_PATHS:
+            self._views.popitem(last=False)
+        return view
 
     def _repository(self, path: str) -> EnvironmentRepository | None:
         """The environment whose live tag `path` asks for; None for any other path."""

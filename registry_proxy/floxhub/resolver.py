@@ -177,15 +177,15 @@ class Resolver:
         if known.snapshot is None or age_s >= self._jittered_s(max_age_s):
             return None
         if max_age_s == self._freshness.live_s:
-            self._refresh_ahead(view, known)
+            self._refresh_ahead(view, known, age_s)
         return Resolution(known.snapshot, Outcome.CACHED, age_s)
 
-    def _refresh_ahead(self, view: View, known: Known) -> None:
+    def _refresh_ahead(self, view: View, known: Known, age_s: float) -> None:
         """Asks while the answer is still good, so that nobody waits where an environment is asked for often.
 
         The older the answer, the likelier: replicas and environments that were asked together do not stay together.
         """
-        asking, age_s = self._asking, self._age_s(known)
+        asking = self._asking
         ripe = age_s > self._freshness.live_s * random.uniform(_AHEAD, 1)
         if ripe and asking is not None and known.failure is None:
             self._flights.begin(view, lambda: self._question(asking, view))
