@@ -11,7 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import pytest
+
+from shim_hooks.launcher.build import build_launcher
 from shim_hooks.launcher_protocol import Request, parse_request
+from tests.conftest import needs
 
 
 class FakeAgent:
@@ -122,3 +126,16 @@ def silent_listener(path: Path) -> Iterator[None]:
         with socket.socket(socket.AF_UNIX) as first:
             first.connect(str(path))
             yield
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    needs("cc")
+    output = tmp_path_factory.mktemp("launcher") / "floxbridge-runc"
+    build_launcher(output)
+    return output
+
+
+@pytest.fixture
+def rig(tmp_path: Path, launcher: Path) -> Rig:
+    return Rig(tmp_path, launcher)

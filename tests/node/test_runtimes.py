@@ -13,7 +13,7 @@ import re
 import secrets
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,6 +123,20 @@ RUNTIMES = [
 ]
 
 
+@contextmanager
+def podman_over(echoip: EchoIp, workplace: Workplace, runtime: str, version: int | None) -> Iterator[Podman]:
+    """With an agent, and the launcher in front of a runtime that sees one version of control groups."""
+    needs("gcc")
+    needs_runtime(runtime)
+    with (
+        running_agent(workplace, echoip.registry.url, echoip.cache.public_key) as agent,
+        seeing_version(version, workplace) as before,
+    ):
+        launcher = install_launcher(workplace, agent.socket)
+        choose(launcher.with_name("floxbridge-runc.conf"), runtime)
+        yield Podman(workplace.folder, "--runtime", str(launcher), before=before)
+
+
 @pytest.mark.parametrize(
     ("environment", "image", "exit_code", "told"),
     [
@@ -142,15 +156,7 @@ def test_podman(
     exit_code: int,
     told: str,
 ) -> None:
-    needs("gcc")
-    needs_runtime(runtime)
-    with (
-        running_agent(workplace, echoip.registry.url, echoip.cache.public_key) as agent,
-        seeing_version(version, workplace) as before,
-    ):
-        launcher = install_launcher(workplace, agent.socket)
-        choose(launcher.with_name("floxbridge-runc.conf"), runtime)
-        podman = Podman(workplace.folder, "--runtime", str(launcher), before=before)
+    with podman_over(echoip, workplace, runtime, version) as podman:
         flags = ["--rm", "--tls-verify=false", "--network", "host", "--cgroup-parent", workplace.cgroup, *LIMITS]
         flags += ["--annotation", f"flox.dev/environment={environment}"] if environment else []
         done = podman("run", *flags, echoip.host + image, "echoip")

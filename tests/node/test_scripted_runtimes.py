@@ -7,10 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from floxbridge_demo.installation import install_launcher, running_agent
 from floxbridge_demo.sandbox_image import SANDBOX_IMAGE
 from floxbridge_demo.workplace import Workplace
-from tests.conftest import needs
 from tests.control_groups import seeing_version
 from tests.echoip import EchoIp
 from tests.node import runc_rig
@@ -18,8 +16,7 @@ from tests.node.conftest import Node
 from tests.node.pushed import bash_package, push
 from tests.node.runc_rig import launcher
 from tests.node.scripted_rig import Sleeper, change, environment
-from tests.node.test_runtimes import LIMITS, RUNTIMES, choose, needs_runtime
-from tests.podman import Podman
+from tests.node.test_runtimes import LIMITS, RUNTIMES, needs_runtime, podman_over
 
 __all__ = ["launcher"]
 bare = runc_rig.node
@@ -66,15 +63,7 @@ def by_ctr(node: Node, environment: str) -> Iterator[str]:
 
 @pytest.mark.parametrize(("runtime", "version"), RUNTIMES)
 def test_under_podman(echoip: EchoIp, workplace: Workplace, scripted: str, runtime: str, version: int | None) -> None:
-    needs("gcc")
-    needs_runtime(runtime)
-    with (
-        running_agent(workplace, echoip.registry.url, echoip.cache.public_key) as agent,
-        seeing_version(version, workplace) as before,
-    ):
-        launcher = install_launcher(workplace, agent.socket)
-        choose(launcher.with_name("floxbridge-runc.conf"), runtime)
-        podman = Podman(workplace.folder, "--runtime", str(launcher), before=before)
+    with podman_over(echoip, workplace, runtime, version) as podman:
         flags = ["--detach", "--tls-verify=false", "--network", "host", "--cgroup-parent", workplace.cgroup, *LIMITS]
         began = podman("run", *flags, "--name", "c1", f"{echoip.host}/flox/empty/{scripted}:live", *SLEEP)
         try:
